@@ -1,0 +1,56 @@
+"""numbopt: torch.optim's system for NumPy arrays, compiled by Numba.
+
+>>> import numpy as np, numbopt
+>>> x = np.array([2.0, -1.0])
+>>> opt = numbopt.Adam([x], lr=0.1)
+>>> opt.step(grads=[2 * x])
+>>> x
+array([ 1.9, -0.9])
+"""
+
+from numbopt import options
+from numbopt._kernels.cpu import Rule
+from numbopt._kernels.threads import get_num_threads, set_num_threads
+from numbopt.algorithms.adadelta import Adadelta
+from numbopt.algorithms.adagrad import Adagrad
+from numbopt.algorithms.adam import Adam
+from numbopt.algorithms.adamax import Adamax
+from numbopt.algorithms.adamw import AdamW
+from numbopt.algorithms.asgd import ASGD
+from numbopt.algorithms.nadam import NAdam
+from numbopt.algorithms.radam import RAdam
+from numbopt.algorithms.rmsprop import RMSprop
+from numbopt.algorithms.rprop import Rprop
+from numbopt.algorithms.sgd import SGD
+from numbopt.elementwise import ElementwiseOptimizer
+from numbopt.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from numbopt.optimizer import Optimizer, required
+from numbopt.parameter import Pack, Parameter, pack
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ASGD",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ElementwiseOptimizer",
+    "NAdam",
+    "Optimizer",
+    "Pack",
+    "Parameter",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "Rule",
+    "get_num_threads",
+    "options",
+    "pack",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
+    "required",
+    "set_num_threads",
+]

@@ -1,0 +1,1 @@
+"""What is compiled: the only place with ``numba.njit``."""

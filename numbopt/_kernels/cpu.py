@@ -1,0 +1,208 @@
+"""The loops around a rule on the CPU: all loads and stores, and what is common to all algorithms.
+
+A launch works on a table. Its rows say where things are, one block of a flat buffer per row: ``[size, line, param,
+grad, state 0, state 1, ...]``, addresses all but the first two; ``line`` picks a row of ``scalars``. The functions here
+are templates: `kernels_for` binds the names in capitals, ``RULE`` and its kin, and compiles them.
+"""
+
+import functools
+import keyword
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from numbopt._kernels.intrinsics import (
+    array_at,
+    atomic_add,
+    atomic_exchange,
+    flush_denormals,
+    restore_denormals,
+    yield_processor,
+)
+from numbopt._kernels.specialise import specialise
+
+RULE: Any
+SCALARS: Any
+SCALAR_COUNT: Any
+STATE_ARRAYS: Any
+LOAD_STATE: Any
+STORE_STATE: Any
+RUN_ROW: Any
+
+COMMON_SCALARS = ("grad_scale", "l2", "shrink")
+"""Scalars of every rule: factor of the gradient, L2 decay and factor of the parameter, applied before the rule."""
+
+
+class Rule(NamedTuple):
+    """The formula of an algorithm and the names of what it works with.
+
+    The function computes one element: ``rule(p, g, state, h) -> (p, state)`` with the parameter ``p``, the gradient
+    ``g``, a tuple ``state`` and the scalars ``h``, read as ``h.name``. It is compiled for the CPU and CUDA, so it uses
+    `math` and builtins only, and no literal that would turn float32 arithmetic into float64 (0, 1 and 0.5 do: compute
+    with scalars that come ready in ``h``; comparing with 0 is fine).
+    """
+
+    function: Callable[..., Any]
+    state: tuple[str, ...] = ()
+    """Names of the state arrays, in the order of the tuple ``state``."""
+    scalars: tuple[str, ...] = ()
+    """Names of the scalars in ``h``, in the order in which `advance` gives them."""
+
+
+class Kernels(NamedTuple):
+    """The two ways to launch the same block body."""
+
+    serial: Any
+    shared: Any
+
+
+@functools.cache
+def kernels_for(rule: Rule) -> Kernels:
+    """Compile the loops around ``rule``; the work is done when they are first needed for a dtype."""
+    names = (*rule.scalars, *COMMON_SCALARS)
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name) or names.count(name) > 1:
+            raise ValueError(f"scalars must be distinct identifiers other than {COMMON_SCALARS}, got {rule.scalars}")
+    if len(rule.state) not in _STATE_ACCESS:
+        raise ValueError(f"a rule has at most {max(_STATE_ACCESS)} state arrays, got {rule.state}")
+    arrays, load, store = _STATE_ACCESS[len(rule.state)]
+    bindings = {
+        "RULE": rule.function,
+        "SCALARS": namedtuple("SCALARS", names),
+        "SCALAR_COUNT": len(names),
+        "STATE_ARRAYS": arrays,
+        "LOAD_STATE": load,
+        "STORE_STATE": store,
+        "RUN_ROW": update_row,
+    }
+    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+
+
+@functools.cache
+def zero_kernels() -> Kernels:
+    """Compile the loops that fill blocks of memory with zeros; sizes in ``rows`` are bytes."""
+    bindings = {"RUN_ROW": zero_row}
+    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+
+
+def serial(rows, scalars):
+    """Run all rows on this thread."""
+    mode = flush_denormals()
+    for r in range(rows.shape[0]):
+        RUN_ROW(rows[r], scalars)
+    restore_denormals(mode)
+
+
+def shared(rows, scalars, chunks, progress, helping):
+    """Run chunks of rows, ``chunks[i]`` to ``chunks[i + 1]``, as long as there are unclaimed ones.
+
+    ``progress`` counts the chunks that were claimed and those that are done. The launching thread resets it, and waits
+    for all chunks to be done; the others help. A helper that comes after the launch touches nothing but ``progress``.
+    """
+    count = chunks.size - 1
+    if not helping:
+        atomic_exchange(progress, 1, 0)
+        atomic_exchange(progress, 0, 0)
+    mode = flush_denormals()
+    chunk = atomic_add(progress, 0, 1)
+    while chunk < count:
+        for r in range(chunks[chunk], chunks[chunk + 1]):
+            RUN_ROW(rows[r], scalars)
+        atomic_add(progress, 1, 1)
+        chunk = atomic_add(progress, 0, 1)
+    restore_denormals(mode)
+    while not helping and atomic_add(progress, 1, 0) < count:
+        yield_processor()
+
+
+def update_row(row, scalars):
+    """Apply the rule to one block."""
+    size = row[0]
+    update_block(
+        array_at(row[2], size, scalars.dtype),
+        array_at(row[3], size, scalars.dtype),
+        STATE_ARRAYS(row, size, scalars.dtype),
+        SCALARS(*to_fixed_tuple(scalars[row[1]], SCALAR_COUNT)),
+    )
+
+
+def update_block(param, grad, states, h):
+    """Apply the rule to every element."""
+    for i in range(param.size):
+        p = param[i]
+        g = h.grad_scale * grad[i]
+        if h.l2:  # 0 * infinity would be NaN
+            g = g + h.l2 * p
+        p, state = RULE(h.shrink * p, g, LOAD_STATE(states, i), h)
+        param[i] = p
+        STORE_STATE(states, i, state)
+
+
+def zero_row(row, scalars):
+    """Fill one block with zeros."""
+    array_at(row[2], row[0], np.uint8)[:] = 0
+
+
+# Arrays, loads and stores by the number of state arrays: written out, they inline and vectorise; recursion does not.
+
+
+def _arrays0(row, size, dtype):
+    return ()
+
+
+def _load0(states, i):
+    return ()
+
+
+def _store0(states, i, values):
+    pass
+
+
+def _arrays1(row, size, dtype):
+    return (array_at(row[4], size, dtype),)
+
+
+def _load1(states, i):
+    return (states[0][i],)
+
+
+def _store1(states, i, values):
+    states[0][i] = values[0]
+
+
+def _arrays2(row, size, dtype):
+    return array_at(row[4], size, dtype), array_at(row[5], size, dtype)
+
+
+def _load2(states, i):
+    return states[0][i], states[1][i]
+
+
+def _store2(states, i, values):
+    states[0][i] = values[0]
+    states[1][i] = values[1]
+
+
+def _arrays3(row, size, dtype):
+    return array_at(row[4], size, dtype), array_at(row[5], size, dtype), array_at(row[6], size, dtype)
+
+
+def _load3(states, i):
+    return states[0][i], states[1][i], states[2][i]
+
+
+def _store3(states, i, values):
+    states[0][i] = values[0]
+    states[1][i] = values[1]
+    states[2][i] = values[2]
+
+
+_STATE_ACCESS = {
+    0: (_arrays0, _load0, _store0),
+    1: (_arrays1, _load1, _store1),
+    2: (_arrays2, _load2, _store2),
+    3: (_arrays3, _load3, _store3),
+}

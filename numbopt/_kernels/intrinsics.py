@@ -1,0 +1,141 @@
+"""The few machine operations that Python cannot say: memory at an address, atomics, denormal mode.
+
+Everything here is used inside compiled code only.
+"""
+
+import platform
+import sys
+
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
+_ARM64 = platform.machine().lower() in ("aarch64", "arm64")
+
+
+@intrinsic
+def _pointer_to(typingctx, address, dtype):
+    """Reinterpret an integer address as a pointer to elements of ``dtype``."""
+    signature = types.CPointer(dtype.dtype)(address, dtype)
+
+    def codegen(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return signature, codegen
+
+
+@njit(error_model="numpy", inline="always")
+def array_at(address, size, dtype):
+    """Return the 1-D contiguous array of ``size`` elements that starts at ``address``."""
+    return carray(_pointer_to(address, dtype), size)
+
+
+def _atomic(operation, array):
+    """Signature and code of an indivisible operation on one element that returns what was there before."""
+
+    def codegen(context, builder, signature, arguments):
+        array_type = signature.args[0]
+        array_struct = context.make_array(array_type)(context, builder, arguments[0])
+        position = cgutils.get_item_pointer(context, builder, array_type, array_struct, [arguments[1]])
+        return builder.atomic_rmw(operation, position, arguments[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def atomic_add(typingctx, array, index, value):
+    """Add ``value`` to ``array[index]`` of int64 in one indivisible step; return what was there before."""
+    return _atomic("add", array)
+
+
+@intrinsic
+def atomic_exchange(typingctx, array, index, value):
+    """Put ``value`` into ``array[index]`` of int64 in one indivisible step; return what was there before."""
+    return _atomic("xchg", array)
+
+
+def _x86_codegen(flags):
+    """Return code that sets the bits ``flags`` of the SSE control word and returns the old word."""
+
+    def codegen(context, builder, signature, arguments):
+        word = ir.IntType(32)
+        byte_pointer = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer])
+        store = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.sse.stmxcsr")
+        load = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.sse.ldmxcsr")
+        slot = cgutils.alloca_once(builder, word)
+        slot_bytes = builder.bitcast(slot, byte_pointer)
+        if flags is None:
+            builder.store(builder.trunc(arguments[0], word), slot)
+            builder.call(load, [slot_bytes])
+            return context.get_dummy_value()
+        builder.call(store, [slot_bytes])
+        old = builder.load(slot)
+        builder.store(builder.or_(old, word(flags)), slot)
+        builder.call(load, [slot_bytes])
+        return builder.zext(old, ir.IntType(64))
+
+    return codegen
+
+
+def _arm64_codegen(flags):
+    """Do the same with the floating-point control register of 64-bit ARM."""
+
+    def codegen(context, builder, signature, arguments):
+        word = ir.IntType(64)
+        get = cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, []), "llvm.aarch64.get.fpcr")
+        put = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [word]), "llvm.aarch64.set.fpcr"
+        )
+        if flags is None:
+            builder.call(put, [arguments[0]])
+            return context.get_dummy_value()
+        old = builder.call(get, [])
+        builder.call(put, [builder.or_(old, word(flags))])
+        return old
+
+    return codegen
+
+
+def _no_codegen(flags):
+    """Leave the mode alone on processors not named above."""
+
+    def codegen(context, builder, signature, arguments):
+        return context.get_dummy_value() if flags is None else ir.IntType(64)(0)
+
+    return codegen
+
+
+# Flush to zero and denormals are zero: bits 15 and 6 on x86; FZ, bit 24, on ARM.
+_mode_codegen, _FLUSH_BITS = (
+    (_x86_codegen, 0x8040) if _X86 else (_arm64_codegen, 1 << 24) if _ARM64 else (_no_codegen, 0)
+)
+
+
+@intrinsic
+def flush_denormals(typingctx):
+    """Treat denormal numbers as zero on this thread; return the mode to give to `restore_denormals`.
+
+    A moment that decays under zero gradients would otherwise end in denormal numbers, and each later step on it would
+    be thirty times slower.
+    """
+    return types.int64(), _mode_codegen(_FLUSH_BITS)
+
+
+@intrinsic
+def restore_denormals(typingctx, mode):
+    """Put the floating-point mode of this thread back."""
+    return types.void(types.int64), _mode_codegen(None)
+
+
+if sys.platform == "win32":
+
+    @njit
+    def yield_processor():
+        """Do nothing: Windows has no `sched_yield`."""
+
+else:
+    # Lets the thread that we wait for run on this core, where another program keeps its own core busy.
+    yield_processor = types.ExternalFunction("sched_yield", types.int32())

@@ -1,0 +1,93 @@
+"""Threads that help with a large launch.
+
+The thread that launches never depends on the others. Work is cut into chunks, and whoever is free claims the next one
+by an atomic counter (`cpu.shared`); the launching thread does so itself from the first moment and waits only for chunks
+that another thread has begun. A helper that wakes late, because its core is busy with a spinning BLAS pool or another
+program, finds the counter exhausted and goes back to sleep: the launch took as long as one thread takes, not longer.
+Helpers sleep on a queue between launches and never spin, so they take no core away from BLAS either.
+
+This is why these are threads of our own and not Numba's parallel loops: those wait for every thread of their pool,
+kill a forked child under OpenMP and abort under the ``workqueue`` layer when two Python threads launch at once.
+"""
+
+import functools
+import os
+import queue
+import threading
+from collections.abc import Callable
+
+import numba
+
+_jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+_helpers: list[threading.Thread] = []
+_lock = threading.Lock()
+_thread_count = 0
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that work on a large step.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` set, else the number of processors this process may use, or less where the environment
+        variable ``NUMBA_NUM_THREADS`` says so.
+    """
+    return _thread_count or min(numba.config.NUMBA_NUM_THREADS, _processors())
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads that work on a large step. Results do not depend on it.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. With 1, all work is done by the thread that calls.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is not a positive integer.
+    """
+    global _thread_count
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n must be a positive integer, got {n!r}")
+    _thread_count = n
+
+
+def calls_for_help(job: Callable[[], object], chunks: int) -> list[Callable[[], object]]:
+    """Return functions, one for each helper worth waking for so many chunks, that hand ``job`` to a free helper."""
+    wanted = min(get_num_threads(), chunks // _CHUNKS_PER_THREAD) - 1
+    if wanted < 1 or _jobs.qsize() >= wanted:  # they have not even come to the last launch: their cores are busy
+        return []
+    with _lock:
+        while len(_helpers) < wanted:
+            helper = threading.Thread(target=_help, args=[_jobs], name=f"numbopt-{len(_helpers)}", daemon=True)
+            helper.start()
+            _helpers.append(helper)
+    return [functools.partial(_jobs.put, job)] * wanted
+
+
+_CHUNKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than waking it costs
+
+
+def _help(jobs: queue.SimpleQueue[Callable[[], object]]) -> None:
+    while True:
+        jobs.get()()
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _forget_helpers() -> None:
+    """Start anew in a forked child: threads are not inherited, and locks are as they were."""
+    global _jobs, _lock
+    _jobs, _lock = queue.SimpleQueue(), threading.Lock()
+    _helpers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_helpers)

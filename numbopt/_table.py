@@ -1,0 +1,225 @@
+"""The table of flat buffers: which memory a launch works on, cut into blocks; the only place with raw addresses."""
+
+import collections
+import functools
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from numbopt._kernels.cpu import COMMON_SCALARS, Kernels, Rule, kernels_for, zero_kernels
+from numbopt._kernels.threads import calls_for_help
+
+BLOCK = 8192
+"""Elements of a block at most: its arrays fit into the second-level cache, and threads share work in such portions."""
+
+PARALLEL_FROM = 1 << 20
+"""Bytes of a launch from which waking other threads pays."""
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Blocks:
+    """How flat buffers of given sizes are cut into blocks.
+
+    Parameters
+    ----------
+    sizes : array of int, shape (n,)
+        Elements of each buffer.
+
+    Attributes
+    ----------
+    buffer : array of int, shape (b,)
+        The buffer that each block belongs to.
+    start, size : array of int, shape (b,)
+        First element and number of elements of each block.
+    """
+
+    def __init__(self, sizes: Integers) -> None:
+        counts = -(-sizes // BLOCK)
+        self.buffer = np.repeat(np.arange(len(sizes)), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        self.start = (np.arange(len(self.buffer)) - first) * BLOCK
+        self.size = np.minimum(sizes[self.buffer] - self.start, BLOCK)
+
+
+class Launch:
+    """One call of a kernel over some rows, serially or with the help of other threads.
+
+    Parameters
+    ----------
+    kernels : Kernels
+        Compiled lazily, here at the latest.
+    rows : array of int64, shape (r, c)
+        See `numbopt._kernels.cpu`; kept, so that the caller may change addresses in place.
+    scalars : array, shape (lines, s)
+        Kept likewise. Its dtype is that of the buffers.
+    """
+
+    def __init__(self, kernels: Kernels, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
+        work = rows[:, 0] + _ROW_OVERHEAD
+        self._chunks = _equal_chunks(work, BLOCK)
+        parallel = int(work.sum()) * scalars.itemsize * (rows.shape[1] - 2) >= PARALLEL_FROM
+        arguments: tuple[Any, ...] = (rows, scalars)
+        kernel = kernels.serial
+        self._help: Callable[[], object] | None = None
+        if parallel:
+            kernel = kernels.shared
+            arguments += (self._chunks, np.zeros(2, np.int64))
+            self._help = functools.partial(kernel, *arguments, True)
+            arguments += (False,)
+        self._run = functools.partial(kernel, *arguments)
+        # Compiled now, because what runs in `calls` must not be interrupted.
+        kernel.compile(tuple(types.boolean if isinstance(a, bool) else kernel.typeof_pyval(a) for a in arguments))
+
+    def calls(self) -> list[Callable[[], object]]:
+        """Return what is to be called, in this order, to do the launch; all are functions written in C."""
+        if self._help is None:
+            return [self._run]
+        return [*calls_for_help(self._help, len(self._chunks) - 1), self._run]
+
+
+_ROW_OVERHEAD = 64  # elements that take as long as starting on a row does
+
+
+def _equal_chunks(work: Integers, target: int) -> Integers:
+    """Cut rows into runs of about ``target`` work each; return where runs begin, and the end."""
+    done = np.cumsum(work)
+    last = np.flatnonzero(np.diff(done // target, append=np.iinfo(np.int64).max))
+    return np.concatenate([np.zeros(1, np.int64), last + 1])
+
+
+class Line:
+    """Parameters of one group whose clocks are equal: they share a line of scalars."""
+
+    __slots__ = ("clock", "options")
+
+    def __init__(self, clock: tuple[Any, ...] | None, options: dict[str, Any]) -> None:
+        self.clock = clock
+        """Scalar state, None before the first gradient."""
+        self.options = options
+        """The checked options of the group."""
+
+
+class Table:
+    """All parameters that share a rule and a dtype.
+
+    Parameters
+    ----------
+    rule : Rule
+        What is computed.
+    dtype : dtype
+        float32 or float64.
+    members : array of int, shape (n,)
+        Positions of the parameters among those of the optimizer.
+    sizes, params : array of int, shape (n,)
+        Elements and addresses of the parameters.
+    states : array of int, shape (k, n)
+        Addresses of their state arrays.
+    lines : list of Line
+        One for each parameter; equal ones are merged.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        dtype: np.dtype[Any],
+        members: Integers,
+        sizes: Integers,
+        params: Integers,
+        states: Integers,
+        lines: list[Line],
+    ) -> None:
+        self.members = members
+        self._kernels = kernels_for(rule)
+        self._dtype = dtype
+        self._pack = struct.Struct(f"{len(rule.scalars) + len(COMMON_SCALARS)}{dtype.char}")
+        self._blocks = Blocks(sizes)
+        self._starts = self._blocks.start * dtype.itemsize
+        self._all_rows = np.zeros((len(self._blocks.size), 4 + len(states)), np.int64)
+        self._all_rows[:, 0] = self._blocks.size
+        self._all_rows[:, 2] = params[self._blocks.buffer] + self._starts
+        for column, addresses in enumerate(states, 4):
+            self._all_rows[:, column] = addresses[self._blocks.buffer] + self._starts
+        self._lines = lines
+        self._line_of = np.arange(len(members))
+        self._gradients = np.full(len(members), -1)
+        self.lines: list[Line] = []
+        """Lines of the parameters that have a gradient."""
+        self._launch: Launch | None = None
+
+    def line_of(self, position: int) -> Line:
+        """Return the line of the parameter at ``position`` among the members."""
+        return self._lines[self._line_of[position]]
+
+    def positions_on(self, line: Line) -> Integers:
+        """Return the positions among the members of the parameters on ``line``."""
+        return np.flatnonzero(self._line_of == self._lines.index(line))
+
+    def use_gradients(self, addresses: Integers) -> None:
+        """Take the gradients of the optimizer's parameters from ``addresses``; 0 means that there is none."""
+        gradients = addresses[self.members]
+        if np.array_equal(gradients, self._gradients):
+            return
+        has_gradient = gradients != 0
+        if not np.array_equal(has_gradient, self._gradients != 0) or self._gradients[0] < 0:
+            self._select(has_gradient)
+        self._gradients = gradients
+        self._rows[:, 3] = gradients[self._row_buffer] + self._row_start
+
+    def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Make rows and lines for the parameters that have a gradient."""
+        # A line splits where only some of its parameters have a gradient; lines merge where their clocks have met.
+        keys, key_of = np.unique(2 * self._line_of + ~has_gradient, return_inverse=True)
+        places: dict[tuple[Any, ...], int] = {}
+        place_of_key = np.empty(len(keys), np.int64)
+        lines = []
+        for idle in (0, 1):
+            for i in np.flatnonzero(keys % 2 == idle).tolist():
+                line = self._lines[keys[i] // 2]
+                place = places.setdefault((idle, id(line.options), line.clock), len(places))
+                place_of_key[i] = place
+                if place == len(lines):
+                    lines.append(Line(line.clock, line.options))
+            if not idle:
+                self.lines = lines.copy()
+        self._lines = lines
+        self._line_of = place_of_key[key_of]
+        chosen = has_gradient[self._blocks.buffer]
+        self._row_buffer = self._blocks.buffer[chosen]
+        self._row_start = self._starts[chosen]
+        self._rows = self._all_rows[chosen]
+        self._rows[:, 1] = self._line_of[self._row_buffer]
+        self._scalars = np.zeros((len(self.lines), self._pack.size // self._dtype.itemsize), self._dtype)
+        self._launch = Launch(self._kernels, self._rows, self._scalars) if len(self._rows) else None
+
+    def set_scalars(self, index: int, values: tuple[float, ...]) -> None:
+        """Write the scalars of the line ``lines[index]``."""
+        try:
+            self._pack.pack_into(self._scalars, index * self._pack.size, *values)
+        except OverflowError:
+            raise ValueError(f"the options give a scalar too large for {self._dtype}, one of {values}") from None
+
+    def calls(self) -> list[Callable[[], object]]:
+        """Return what is to be called to update all parameters that have a gradient."""
+        return self._launch.calls() if self._launch else []
+
+
+def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
+    """Return the launch that fills buffers with zeros; ``sizes`` in bytes."""
+    blocks = Blocks(sizes)
+    rows = np.zeros((len(blocks.size), 3), np.int64)
+    rows[:, 0] = blocks.size
+    rows[:, 2] = addresses[blocks.buffer] + blocks.start
+    return Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
+
+
+def run(calls: Iterator[object]) -> None:
+    """Exhaust an iterator of `map`s; a keyboard interrupt comes before or after, never in between.
+
+    Python looks for signals between bytecodes, and here there are none: this loop is written in C, as are `map` and the
+    functions that it calls.
+    """
+    collections.deque(calls, maxlen=0)

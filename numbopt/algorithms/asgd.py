@@ -1,0 +1,114 @@
+"""Averaged stochastic gradient descent."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from numbopt import options as checks
+from numbopt._kernels.cpu import Rule
+from numbopt.elementwise import Clock, ElementwiseOptimizer
+
+
+def asgd(p, g, state, h):  # type: ignore[no-untyped-def]
+    """Go down the gradient by a falling step, and average the parameters."""
+    (average,) = state
+    p = p * h.shrink_lambd - h.eta * g
+    average = average + h.mu * (p - average) if h.averaging else p
+    return p, (average,)
+
+
+class ASGD(ElementwiseOptimizer):
+    r"""Averaged stochastic gradient descent [1]_.
+
+    .. math::
+        p_t &= (1 - \lambda \eta_{t-1}) p_{t-1} - \eta_{t-1} g_t \\
+        \bar p_t &= \bar p_{t-1} + \mu_{t-1} (p_t - \bar p_{t-1}) \\
+        \eta_t &= \gamma / (1 + \lambda \gamma t)^\alpha, \qquad \mu_t = 1 / \max(1, t - t_0)
+
+    Parameters
+    ----------
+    params : iterable
+        Parameters, arrays, pairs of name and parameter, or groups; see `Optimizer`.
+    lr : float
+        Learning rate :math:`\gamma = \eta_0`.
+    lambd : float
+        Decay :math:`\lambda`.
+    alpha : float
+        Power :math:`\alpha` of the fall of the step.
+    t0 : float
+        Step :math:`t_0` at which averaging starts.
+    weight_decay : float
+        Factor of the parameter that is added to the gradient.
+    foreach, differentiable, capturable
+        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+    maximize : bool
+        Go up instead of down.
+
+    Notes
+    -----
+    State: ``step`` :math:`t`, ``eta``, ``mu``, and the average ``ax`` :math:`\bar p`.
+
+    References
+    ----------
+    .. [1] B. T. Polyak, A. B. Juditsky, "Acceleration of stochastic approximation by averaging", SIAM Journal on
+       Control and Optimization 30, 1992.
+
+    Examples
+    --------
+    >>> import numpy as np, numbopt
+    >>> x = np.array([2.0, -1.0])
+    >>> opt = numbopt.ASGD([x], lr=0.1)
+    >>> for _ in range(500):
+    ...     opt.step(grads=[2 * x])
+    >>> bool(np.abs(x).max() < 0.01)
+    True
+    """
+
+    rule = Rule(asgd, state=("ax",), scalars=("shrink_lambd", "eta", "mu", "averaging"))
+    clock_names = ("step", "eta", "mu")
+    options: ClassVar = {
+        "lr": checks.LR,
+        "lambd": checks.Number("lambd value"),
+        "alpha": checks.Number("alpha value"),
+        "t0": checks.Number("t0 value", finite=False),
+        "weight_decay": checks.WEIGHT_DECAY,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "lambd": lambd,
+            "alpha": alpha,
+            "t0": t0,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    @classmethod
+    def initial_clock(cls, options: Mapping[str, Any]) -> Clock:
+        """Return the clock before the first step."""
+        return (0, options["lr"], 1.0)
+
+    @staticmethod
+    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+        """Return the next clock and the scalars of this step."""
+        before, eta, mu = clock
+        step, lr, lambd = before + 1, options["lr"], options["lambd"]
+        next_eta = lr / (1 + lambd * lr * step) ** options["alpha"]
+        next_mu = 1 / max(1, step - options["t0"])
+        return (step, next_eta, next_mu), (1 - lambd * eta, eta, mu, mu != 1)

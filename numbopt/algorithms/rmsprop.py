@@ -1,0 +1,159 @@
+"""RMSprop, with momentum and centered."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from numbopt import options as checks
+from numbopt._kernels.cpu import Rule
+from numbopt.algorithms._arithmetic import weighted
+from numbopt.elementwise import Clock, ElementwiseOptimizer
+
+
+def rmsprop(p, g, state, h):  # type: ignore[no-untyped-def]
+    """Go down the gradient over the root of the mean square."""
+    (v,) = state
+    v = mean_square(v, g, h)
+    return p - h.lr * (g / (math.sqrt(v) + h.eps)), (v,)
+
+
+def rmsprop_momentum(p, g, state, h):  # type: ignore[no-untyped-def]
+    """Go down a running sum of what `rmsprop` goes down."""
+    v, b = state
+    v = mean_square(v, g, h)
+    b = h.momentum * b + g / (math.sqrt(v) + h.eps)
+    return p - h.lr * b, (v, b)
+
+
+def rmsprop_centered(p, g, state, h):  # type: ignore[no-untyped-def]
+    """Go down the gradient over its standard deviation."""
+    v, mean = state
+    v = mean_square(v, g, h)
+    mean = weighted(mean, g, h.alpha, h.one_minus_alpha)
+    return p - h.lr * (g / (math.sqrt(v - mean * mean) + h.eps)), (v, mean)
+
+
+def rmsprop_centered_momentum(p, g, state, h):  # type: ignore[no-untyped-def]
+    """Go down a running sum of what `rmsprop_centered` goes down."""
+    v, mean, b = state
+    v = mean_square(v, g, h)
+    mean = weighted(mean, g, h.alpha, h.one_minus_alpha)
+    b = h.momentum * b + g / (math.sqrt(v - mean * mean) + h.eps)
+    return p - h.lr * b, (v, mean, b)
+
+
+def mean_square(v, g, h):  # type: ignore[no-untyped-def]
+    """Return the running mean of the square of the gradient."""
+    return weighted(v, g * g, h.alpha, h.one_minus_alpha)
+
+
+class RMSprop(ElementwiseOptimizer):
+    r"""RMSprop [1]_, optionally centered [2]_ and with momentum.
+
+    .. math::
+        v_t &= \alpha v_{t-1} + (1 - \alpha) g_t^2, \qquad a_t = \alpha a_{t-1} + (1 - \alpha) g_t \\
+        d_t &= g_t / (\sqrt{v_t} + \epsilon) \quad\text{or, centered,}\quad g_t / (\sqrt{v_t - a_t^2} + \epsilon) \\
+        b_t &= \mu b_{t-1} + d_t, \qquad p_t = p_{t-1} - \gamma b_t
+
+    Parameters
+    ----------
+    params : iterable
+        Parameters, arrays, pairs of name and parameter, or groups; see `Optimizer`.
+    lr : float
+        Learning rate :math:`\gamma`.
+    alpha : float
+        Decay rate :math:`\alpha` of the running means.
+    eps : float
+        :math:`\epsilon`, keeps the denominator from zero.
+    weight_decay : float
+        Factor of the parameter that is added to the gradient.
+    momentum : float
+        Factor :math:`\mu` of the running sum.
+    centered : bool
+        Divide by an estimate of the standard deviation.
+    capturable, foreach, differentiable
+        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+    maximize : bool
+        Go up instead of down.
+
+    Notes
+    -----
+    State: ``step``, ``square_avg`` :math:`v`, ``grad_avg`` :math:`a` if centered, ``momentum_buffer`` :math:`b` with a
+    momentum.
+
+    References
+    ----------
+    .. [1] T. Tieleman, G. Hinton, "Lecture 6.5 - rmsprop", COURSERA: Neural networks for machine learning, 2012.
+    .. [2] A. Graves, "Generating sequences with recurrent neural networks", 2013, arXiv:1308.0850.
+
+    Examples
+    --------
+    >>> import numpy as np, numbopt
+    >>> x = np.array([2.0, -1.0])
+    >>> opt = numbopt.RMSprop([x], lr=0.01)
+    >>> for _ in range(1000):
+    ...     opt.step(grads=[2 * x])
+    >>> bool(np.abs(x).max() < 0.02)
+    True
+    """
+
+    options: ClassVar = {
+        "lr": checks.LR,
+        "alpha": checks.Number("alpha value", low=0),
+        "eps": checks.EPS,
+        "weight_decay": checks.WEIGHT_DECAY,
+        "momentum": checks.MOMENTUM,
+        "centered": checks.flag,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "centered": centered,
+            "capturable": capturable,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    @classmethod
+    def rule_for(cls, options: Mapping[str, Any]) -> Rule:
+        """Return the rule with or without momentum, centered or not."""
+        return _RULES[options["centered"], options["momentum"] > 0]
+
+    @staticmethod
+    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+        """Return the next clock and the scalars of this step."""
+        alpha = options["alpha"]
+        return (clock[0] + 1,), (alpha, 1 - alpha, options["lr"], options["eps"], options["momentum"])
+
+
+def _rule(function: Any, *more_state: str) -> Rule:
+    scalars = ("alpha", "one_minus_alpha", "lr", "eps", "momentum")
+    return Rule(function, state=("square_avg", *more_state), scalars=scalars)
+
+
+_RULES = {
+    (False, False): _rule(rmsprop),
+    (False, True): _rule(rmsprop_momentum, "momentum_buffer"),
+    (True, False): _rule(rmsprop_centered, "grad_avg"),
+    (True, True): _rule(rmsprop_centered_momentum, "grad_avg", "momentum_buffer"),
+}

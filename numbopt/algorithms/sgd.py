@@ -1,0 +1,144 @@
+"""Stochastic gradient descent."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from numbopt import options as checks
+from numbopt._kernels.cpu import Rule
+from numbopt.elementwise import Clock, ElementwiseOptimizer
+
+
+def sgd(p, g, state, h):  # type: ignore[no-untyped-def]
+    """Go down the gradient."""
+    return p - h.lr * g, state
+
+
+def momentum(p, g, state, h):  # type: ignore[no-untyped-def]
+    """Go down a running sum of gradients, or, with Nesterov's method, down what it will be."""
+    (b,) = state
+    b = h.momentum * b + h.undamped * g
+    direction = g + h.momentum * b if h.nesterov else b
+    return p - h.lr * direction, (b,)
+
+
+class SGD(ElementwiseOptimizer):
+    r"""Stochastic gradient descent, optionally with momentum [1]_ and Nesterov's variant of it [2]_.
+
+    .. math::
+        b_t &= \mu b_{t-1} + (1 - \tau) g_t, \qquad b_1 = g_1 \\
+        p_t &= p_{t-1} - \gamma b_t \quad\text{or, with Nesterov,}\quad p_{t-1} - \gamma (g_t + \mu b_t)
+
+    Parameters
+    ----------
+    params : iterable
+        Parameters, arrays, pairs of name and parameter, or groups; see `Optimizer`.
+    lr : float
+        Learning rate :math:`\gamma`.
+    momentum : float
+        Factor :math:`\mu` of the running sum.
+    dampening : float
+        :math:`\tau`, takes from each gradient but the first what the running sum gets.
+    weight_decay : float
+        Factor of the parameter that is added to the gradient.
+    nesterov : bool
+        Use Nesterov's momentum; needs a momentum and no dampening.
+    maximize : bool
+        Go up instead of down.
+    foreach, differentiable, fused
+        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+
+    Notes
+    -----
+    State: ``momentum_buffer`` :math:`b`, with a momentum only.
+
+    References
+    ----------
+    .. [1] B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+    .. [2] I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization and momentum in deep
+       learning", ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, numbopt
+    >>> x = np.array([2.0, -1.0])
+    >>> opt = numbopt.SGD([x], lr=0.1, momentum=0.9)
+    >>> for _ in range(300):
+    ...     opt.step(grads=[2 * x])
+    >>> bool(np.abs(x).max() < 1e-5)
+    True
+    """
+
+    options: ClassVar = {
+        "lr": checks.LR,
+        "momentum": checks.MOMENTUM,
+        "dampening": checks.Number("dampening value"),
+        "weight_decay": checks.WEIGHT_DECAY,
+        "nesterov": checks.flag,
+    }
+    clock_names = ()  # torch keeps no step; the clock says whether the running sum has begun
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+
+    def check_together(self, options: Mapping[str, Any]) -> None:
+        """Refuse Nesterov's momentum without momentum or with dampening."""
+        if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+
+    @classmethod
+    def rule_for(cls, options: Mapping[str, Any]) -> Rule:
+        """Return the rule with or without momentum."""
+        return _MOMENTUM if options["momentum"] else _SGD
+
+    @staticmethod
+    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock | None, tuple[float, ...]]:
+        """Return the next clock and the scalars of this step."""
+        (begun,) = clock
+        lr, momentum = options["lr"], options["momentum"]
+        if not momentum:
+            return (clock if begun else None), (lr,)
+        undamped = 1 - options["dampening"] if begun else 1.0
+        return (True,), (lr, momentum, undamped, options["nesterov"])
+
+    @classmethod
+    def initial_clock(cls, options: Mapping[str, Any]) -> Clock:
+        """Return the clock of a running sum that has not begun."""
+        return (False,)
+
+    @classmethod
+    def clock_to_state(cls, clock: Clock) -> dict[str, Any]:
+        """Return nothing: the array ``momentum_buffer`` says it all."""
+        return {}
+
+    @classmethod
+    def clock_from_state(cls, state: Mapping[str, Any], options: Mapping[str, Any]) -> Clock | None:
+        """Return the clock of a running sum that has begun if there is one."""
+        return (True,) if "momentum_buffer" in state else None
+
+
+_SGD = Rule(sgd, scalars=("lr",))
+_MOMENTUM = Rule(momentum, state=("momentum_buffer",), scalars=("lr", "momentum", "undamped", "nesterov"))

@@ -1,0 +1,485 @@
+"""Optimizer: param groups, checked options, hooks, state dicts; everything but the updates themselves."""
+
+import copy
+import operator
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from numbopt import options as checks
+from numbopt._groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
+from numbopt._state import State
+from numbopt._table import Launch, run, zeroing
+from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
+from numbopt.parameter import Parameter, checked_values, gradient_changes
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required: Any = _Required()
+"""Default of an option that each group has to give."""
+
+
+class _GroupOptions:
+    """The checked options of one group, and the group as it was when they were checked."""
+
+    def __init__(self, group: dict[str, Any], values: dict[str, Any]) -> None:
+        self.values = values
+        self.remember(group)
+
+    def remember(self, group: dict[str, Any]) -> None:
+        self.group = group
+        self._seen = dict(group)
+        self.size = len(group["params"])
+        self._fixed = checks.is_fixed([group[key] for key in self.values])
+
+    def unchanged(self, group: dict[str, Any]) -> bool:
+        try:
+            return self._fixed and group == self._seen and len(group["params"]) == self.size
+        except ValueError:  # an array of several elements has no truth
+            return False
+
+
+class Optimizer:
+    """Base class of all optimizers.
+
+    Parameters
+    ----------
+    params : iterable
+        Of `Parameter` or ndarray, of pairs ``(name, parameter)``, or of dicts with the key ``"params"`` and options for
+        that group; or a dict from names to parameters. Arrays are updated in place.
+    defaults : dict
+        Options for groups that do not give their own.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        Each with ``"params"``, a list of Parameters, and its options. Edited options count from the next step on.
+    defaults : dict
+        As given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For parameters or options that cannot be; nothing has changed then.
+    """
+
+    options: ClassVar[Mapping[str, checks.Check]] = {}
+    """The checks of the options of a group, by name; those of `numbopt.options.COMMON` come on top."""
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
+        self._step_pre_hooks, self._step_post_hooks = Hooks(), Hooks()
+        self._state_dict_pre_hooks, self._state_dict_post_hooks = Hooks(), Hooks()
+        self._load_pre_hooks, self._load_post_hooks = Hooks(), Hooks()
+        self.defaults: dict[str, Any] = {**_COMMON_DEFAULTS, **defaults}
+        if not any(value is required for value in self.defaults.values()):
+            self._checked_options(self.defaults)  # before the parameters are looked at, as torch does
+        self._set_up()
+        for group in as_groups(params):
+            self.add_param_group(group)
+
+    def _set_up(self) -> None:
+        """Make what neither pickle nor deepcopy carries over."""
+        self.param_groups: list[dict[str, Any]] = []
+        self._parameters: list[Parameter] = []
+        self._names: list[str | None] = []
+        self._notes: dict[str, Any] = {}
+        self._group_options: list[_GroupOptions] = []
+        self._lock = threading.Lock()
+        self._zeroing: tuple[int, list[int], Launch | None] = (-1, [], None)
+
+    # ---- groups and options
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, for example layers that are to be trained from now on.
+
+        Parameters
+        ----------
+        param_group : dict
+            With ``"params"`` and options that differ from the defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the group, a parameter or an option is not valid, or a parameter is in the optimizer already.
+        """
+        check_is_group(param_group)
+        parameters, names = as_parameters(param_group["params"])
+        group = {**self.defaults, **param_group, "params": parameters}
+        names = names or group.pop("param_names", None)
+        for key, value in group.items():
+            if value is required:
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {key}")
+        values = self._checked_options(group)
+        if self.param_groups and (names is None) != ("param_names" not in self.param_groups[0]):
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{'with' if names else 'without'} names to the optimizer"
+            )
+        if names is not None:
+            group["param_names"] = list(names)
+            taken = set(names).intersection(name for name in self._names if name)
+            if taken:
+                raise ValueError(f"names of parameters must be distinct, {sorted(taken)} are in the optimizer already")
+        everything = self._parameters + parameters
+        check_no_overlap(everything, [_span(parameter) for parameter in everything])
+        self.param_groups.append(group)
+        self._parameters = everything
+        self._names += names or [parameter.name for parameter in parameters]
+        self._group_options.append(_GroupOptions(group, values))
+        self._parameters_changed()
+
+    def _parameters_changed(self) -> None:
+        """Take notice of parameters that were added."""
+
+    def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of ``group`` as plain values, checked."""
+        known = {**checks.COMMON, **self.options}
+        for key in group:
+            if key not in known and key not in ("params", "param_names") and key not in checks.NOTES:
+                raise unknown_key(str(key), known)
+        values = {}
+        for key, check in known.items():
+            if key not in group:
+                raise ValueError(f"param group lacks the option {key!r}; set it, or give it to the constructor")
+            values[key] = check(key, group[key])
+        self.check_together(values)
+        return values
+
+    def check_together(self, options: Mapping[str, Any]) -> None:
+        """Refuse combinations of options, each valid by itself, that make no sense; for subclasses."""
+
+    def _refresh_options(self) -> None:
+        """Check the groups that were edited since the last step; all of them before any is taken over."""
+        groups = self.param_groups
+        if len(groups) != len(self._group_options):
+            raise ValueError("param_groups has another length than before; use add_param_group")
+        edited = [
+            (known, group)
+            for known, group in zip(self._group_options, groups, strict=True)
+            if not known.unchanged(group)
+        ]
+        if not edited:
+            return
+        new = []
+        for known, group in edited:
+            if len(group.get("params", ())) != known.size:
+                raise ValueError("'params' of a group has another length than before; use add_param_group")
+            new.append((known, group, self._checked_options(group)))
+        for known, group, values in new:
+            known.values.update(values)
+            known.remember(group)
+        self._options_changed()
+
+    def _options_changed(self) -> None:
+        """Take notice of edited options, which have been checked."""
+
+    # ---- the step
+
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None) -> Any:
+        """Update the parameters once.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Evaluates the model: fills the gradients and returns the loss, or returns ``(loss, grads)``.
+        grads : list, dict or array, optional
+            Gradients to use instead of those in ``parameter.grad``: a list in the order of the parameters (None skips
+            one), a dict by name (a missing name is skipped), or one array for a single parameter. An array with dtype
+            and memory order of its parameter is read in place, others are converted.
+
+        Returns
+        -------
+        object
+            The loss that the closure returned, or None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For gradients or options that are not valid; no parameter and no state has changed then.
+        """
+        if not (self._step_pre_hooks or self._step_post_hooks or global_step_pre_hooks or global_step_post_hooks):
+            return self._step(closure, grads)
+        args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
+        kwargs = {} if grads is None else {"grads": grads}
+        for hook in (*global_step_pre_hooks.values(), *self._step_pre_hooks.values()):
+            result = hook(self, args, kwargs)
+            if result is not None:
+                if not isinstance(result, tuple) or len(result) != 2:
+                    raise RuntimeError(
+                        f"{hook} must return None or a tuple of (new_args, new_kwargs), but got {result}."
+                    )
+                args, kwargs = result
+        loss = self._step_with(*args[1:], **kwargs)
+        for hook in (*self._step_post_hooks.values(), *global_step_post_hooks.values()):
+            hook(self, args, kwargs)
+        return loss
+
+    def _step_with(self, closure: Callable[[], Any] | None = None, grads: Any = None) -> Any:
+        return self._step(closure, grads)
+
+    def _step(self, closure: Callable[[], Any] | None, grads: Any) -> Any:
+        """Do what `step` says, without hooks."""
+        raise NotImplementedError(f"{type(self).__name__} must implement _step")
+
+    def evaluate(self, closure: Callable[[], Any], grads: Any = None) -> tuple[Any, Any]:
+        """Call a closure; return the loss, and the gradients if the closure returned them or they were given."""
+        if not callable(closure):
+            raise TypeError(f"closure must be callable, got {type(closure).__name__}; gradients go to step(grads=...)")
+        loss = closure()
+        if not isinstance(loss, tuple):
+            return loss, grads
+        if len(loss) != 2:
+            raise ValueError(f"a closure returns the loss or (loss, grads), got a tuple of {len(loss)}")
+        if grads is not None:
+            raise ValueError("gradients came from the closure and from grads=; give them once")
+        return loss
+
+    def gradients_in_order(self, grads: Any) -> list[Any]:
+        """Return ``grads``, in any of the forms that `step` takes, as a list with one entry for each parameter."""
+        count = len(self._parameters)
+        if isinstance(grads, Mapping):
+            names = self._names
+            if None in names:
+                raise ValueError("grads is a dict, but not all parameters have names; pass a list, or name them")
+            unknown = [name for name in grads if name not in names]
+            if unknown:
+                raise ValueError(f"grads has names that no parameter has: {unknown}; there are {names}")
+            return [grads.get(name) for name in names]
+        if isinstance(grads, (list, tuple)) and len(grads) == count and not np.isscalar(grads[0]):
+            return list(grads)
+        if isinstance(grads, (list, tuple)) and not (count == 1 and grads and np.isscalar(grads[0])):
+            raise ValueError(f"grads has {len(grads)} entries for {count} parameters; give one each, None to skip")
+        if count != 1:
+            raise TypeError(f"grads must be a list with one array for each of {count} parameters, or a dict by name")
+        return [grads]
+
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        """Set the gradients of all parameters to zero.
+
+        Parameters
+        ----------
+        set_to_none : bool
+            Make them None instead, so that a step without new gradients skips the parameters.
+        """
+        if set_to_none:
+            for parameter in self._parameters:
+                parameter.grad = None
+            return
+        seen, addresses, launch = self._zeroing
+        if seen != gradient_changes.count:
+            for parameter in self._parameters:
+                parameter._show_gradient()
+            seen = gradient_changes.count
+            found = [parameter._grad_address for parameter in self._parameters]
+            if found != addresses:
+                addresses = found
+                sizes = [parameter._data.nbytes for parameter in self._parameters]
+                launch = zeroing(np.array(addresses), np.array(sizes))
+            self._zeroing = (seen, addresses, launch)
+        if launch is not None:
+            run(map(operator.call, launch.calls()))
+
+    # ---- state
+
+    @property
+    def state(self) -> State:
+        """A mapping from parameters, or the arrays that were given as parameters, to their state.
+
+        A state is a mapping with torch's names: ``step`` an int, and arrays of the parameter's shape that are views of
+        what the optimizer works with. Entries appear with the first gradient. Entries under strings are the user's.
+        """
+        return State(self)
+
+    def _state_of(self, position: int) -> MutableMapping[str, Any]:
+        """Return the state of a parameter, empty before its first gradient."""
+        raise NotImplementedError
+
+    def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
+        """Copy ``state``, which has been checked, into the state of a parameter."""
+        raise NotImplementedError
+
+    def _position(self, key: Any) -> int:
+        """Return the position of a parameter, given as itself or as the array behind it."""
+        for position, parameter in enumerate(self._parameters):
+            if key is parameter or key is parameter._source:
+                return position
+        raise KeyError(f"not a parameter of this optimizer: {type(key).__name__}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to continue, in torch's layout.
+
+        Returns
+        -------
+        dict
+            ``"state"``: for each parameter, by its running number, a dict of copies of its state;
+            ``"param_groups"``: the groups with running numbers in ``"params"``.
+        """
+        for hook in tuple(self._state_dict_pre_hooks.values()):
+            hook(self)
+        numbers = iter(range(len(self._parameters)))
+        groups = []
+        for group in self.param_groups:
+            packed = {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+            packed["params"] = [next(numbers) for _ in group["params"]]
+            groups.append(packed)
+        states = ((position, self._state_of(position)) for position in range(len(self._parameters)))
+        state: dict[Any, Any] = {position: _copied(state) for position, state in states if state}
+        state.update(copy.deepcopy(self._notes))
+        result: dict[str, Any] = {"state": state, "param_groups": groups}
+        for hook in tuple(self._state_dict_post_hooks.values()):
+            changed = hook(self, result)
+            result = result if changed is None else changed
+        return result
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned, here or in torch (tensors converted to arrays).
+
+        Parameters are matched by name where both sides have names, by order otherwise. Everything is copied.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Missing options are taken from the groups as they are.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If groups, shapes or options do not fit; nothing has changed then.
+        """
+        state_dict = dict(state_dict)
+        for hook in tuple(self._load_pre_hooks.values()):
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        groups, states = self._fitting(state_dict)
+        values = [self._checked_options(group) for group in groups]
+        for known, group, new in zip(self._group_options, groups, values, strict=True):
+            known.values.update(new)
+            known.remember(group)
+        self.param_groups[:] = groups
+        self._options_changed()
+        for position in range(len(self._parameters)):
+            self._replace_state(position, states.get(position, {}))
+        self._notes = copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)})
+        for hook in tuple(self._load_post_hooks.values()):
+            hook(self)
+
+    def _fitting(self, state_dict: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[int, Mapping[str, Any]]]:
+        """Return groups and states of ``state_dict`` as they are to be here, after checking that they fit."""
+        if "state" not in state_dict or "param_groups" not in state_dict:
+            raise ValueError(
+                f"not a state dict: it lacks 'state' or 'param_groups', it has {sorted(map(str, state_dict))}"
+            )
+        loaded = state_dict["param_groups"]
+        if len(loaded) != len(self.param_groups):
+            raise ValueError(
+                "loaded state dict has a different number of parameter groups: "
+                f"{len(loaded)} for {len(self.param_groups)}"
+            )
+        if any(
+            len(theirs["params"]) != len(ours["params"]) for theirs, ours in zip(loaded, self.param_groups, strict=True)
+        ):
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        groups = [self._loaded_group(ours, theirs) for ours, theirs in zip(self.param_groups, loaded, strict=True)]
+        numbers = [number for group in loaded for number in group["params"]]
+        names = [name for group in loaded for name in group.get("param_names", ())]
+        if names and None not in self._names:
+            if set(names) != set(self._names):
+                missing = sorted(set(map(str, self._names)) - set(names))
+                raise ValueError(f"loaded state dict has other names of parameters; it lacks {missing}")
+            by_name = dict(zip(names, numbers, strict=True))
+            numbers = [by_name[name] for name in self._names]
+        states = {}
+        for position, number in enumerate(numbers):
+            state = state_dict["state"].get(number)
+            if state:
+                states[position] = {
+                    key: self._checked_state(position, key, value) for key, value in state.items() if value is not None
+                }
+        return groups, states
+
+    def _loaded_group(self, ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a group with the options of ``theirs`` and the parameters of ``ours``."""
+        group = {**ours, **copy.deepcopy({key: value for key, value in theirs.items() if key != "params"})}
+        group["params"] = ours["params"]
+        if "param_names" in ours:
+            group["param_names"] = ours["param_names"]
+        return group
+
+    def _checked_state(self, position: int, key: str, value: Any) -> Any:
+        """Return one loaded entry: arrays checked for shape and type, numbers as they are."""
+        if np.ndim(value) == 0 and self._parameters[position].ndim > 0:
+            return value.item() if hasattr(value, "item") else value
+        if isinstance(value, (int, float)):
+            return value
+        return checked_values(np.asarray(value), self._parameters[position], f"loaded state {key!r}")
+
+    # ---- hooks
+
+    def register_step_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Register ``hook(optimizer, args, kwargs)`` before each step; it may return new ``(args, kwargs)``."""
+        return self._step_pre_hooks.add(hook)
+
+    def register_step_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Register ``hook(optimizer, args, kwargs)`` after each step."""
+        return self._step_post_hooks.add(hook)
+
+    def register_state_dict_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Register ``hook(optimizer)`` before `state_dict`."""
+        return self._state_dict_pre_hooks.add(hook, prepend=prepend)
+
+    def register_state_dict_post_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Register ``hook(optimizer, state_dict)`` after `state_dict`; it may return another one."""
+        return self._state_dict_post_hooks.add(hook, prepend=prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Register ``hook(optimizer, state_dict)`` before `load_state_dict`; it may return another state dict."""
+        return self._load_pre_hooks.add(hook, prepend=prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Register ``hook(optimizer)`` after `load_state_dict`."""
+        return self._load_post_hooks.add(hook, prepend=prepend)
+
+    # ---- copies and text
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `copy.deepcopy` and `pickle` need; hooks are left out."""
+        own = {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        states = [dict(self._state_of(position)) for position in range(len(self._parameters))]
+        return {**own, "_notes": self._notes, "_states": states}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Rebuild from what `__getstate__` gave."""
+        state = dict(state)
+        states, notes, groups = state.pop("_states"), state.pop("_notes"), state.pop("param_groups")
+        Optimizer.__init__(self, groups, state.pop("defaults"))
+        vars(self).update(state)
+        self._notes = notes
+        for position, values in enumerate(states):
+            self._replace_state(position, values)
+
+    def __repr__(self) -> str:
+        """Show the options of each group."""
+        lines = [f"{type(self).__name__} ("]
+        for number, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {number}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
+        return "\n".join([*lines, ")"])
+
+
+_COMMON_DEFAULTS = {"maximize": False, "foreach": None, "capturable": False, "differentiable": False, "fused": None}
+
+
+def _span(parameter: Parameter) -> tuple[int, int]:
+    return parameter._address, parameter._address + parameter._data.nbytes
+
+
+def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in state.items()}

@@ -1,0 +1,66 @@
+"""Write the golden trajectories: what torch's optimizers do to the problem, for every case.
+
+Run by hand, with the supported version of torch: `python tests/make_golden.py`.
+"""
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import problem
+import torch
+from cases import CASES, DTYPES
+from trajectory import GROUPINGS, follow, parameter_groups
+
+SUPPORTED_TORCH = "2.13.0"
+FOLDER = Path(__file__).parent / "golden"
+
+
+class TorchRun:
+    """A run of torch's optimizer; its loop over single tensors is the reference."""
+
+    def __init__(self, case, dtype, grouping):
+        self.parameters = [torch.nn.Parameter(torch.from_numpy(p)) for p in problem.starting_parameters(dtype)]
+        options = {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in case.options.items()
+        }
+        groups = parameter_groups(case, self.parameters, grouping)
+        self.optimizer = getattr(torch.optim, case.cls)(groups, foreach=False, **options)
+
+    def step(self, gradients):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = None if gradient is None else torch.from_numpy(gradient)
+        self.optimizer.step()
+
+    def values(self):
+        return [parameter.detach().numpy().copy() for parameter in self.parameters]
+
+    def states(self):
+        return [
+            {name: tensor.numpy().copy() for name, tensor in self.optimizer.state[parameter].items()}
+            for parameter in self.parameters
+        ]
+
+
+def golden_record(case, dtype):
+    """The records of one case, indexed by grouping and pattern of gradients."""
+    return np.stack(
+        [
+            np.stack([follow(TorchRun(case, dtype, grouping), dtype, pattern) for pattern in problem.PATTERNS])
+            for grouping in GROUPINGS
+        ]
+    )
+
+
+def main():
+    if not torch.__version__.startswith(SUPPORTED_TORCH):
+        raise SystemExit(f"needs torch {SUPPORTED_TORCH}, found {torch.__version__}")
+    FOLDER.mkdir(exist_ok=True)
+    for cls, cases in groupby(CASES, key=lambda case: case.cls):
+        records = {f"{case.name}/{dtype}": golden_record(case, dtype) for case in cases for dtype in DTYPES}
+        np.savez_compressed(FOLDER / f"{cls}.npz", **records)
+
+
+if __name__ == "__main__":
+    main()
