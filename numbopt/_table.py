@@ -2,8 +2,9 @@
 
 import collections
 import functools
+import operator
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numbopt._kernels.threads import calls_for_help
 BLOCK = 8192
 """Elements of a block at most: its arrays fit into the second-level cache, and threads share work in such portions."""
 
-PARALLEL_FROM = 1 << 20
+PARALLEL_FROM = 1 << 22
 """Bytes of a launch from which waking other threads pays."""
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -91,18 +92,6 @@ def _equal_chunks(work: Integers, target: int) -> Integers:
     return np.concatenate([np.zeros(1, np.int64), last + 1])
 
 
-class Line:
-    """Parameters of one group whose clocks are equal: they share a line of scalars."""
-
-    __slots__ = ("clock", "options")
-
-    def __init__(self, clock: tuple[Any, ...] | None, options: dict[str, Any]) -> None:
-        self.clock = clock
-        """Scalar state, None before the first gradient."""
-        self.options = options
-        """The checked options of the group."""
-
-
 class Table:
     """All parameters that share a rule and a dtype.
 
@@ -118,8 +107,19 @@ class Table:
         Elements and addresses of the parameters.
     states : array of int, shape (k, n)
         Addresses of their state arrays.
-    lines : list of Line
-        One for each parameter; equal ones are merged.
+    groups : list, length n
+        An object for the group of each parameter.
+    clocks : list, length n
+        The clock of each parameter, None before its first step.
+
+    Notes
+    -----
+    Parameters of one group whose clocks are equal are on one *line*: they share their scalars and step together.
+
+    Attributes
+    ----------
+    groups, clocks : list
+        Group and clock of each line whose parameters have a gradient.
     """
 
     def __init__(
@@ -130,12 +130,13 @@ class Table:
         sizes: Integers,
         params: Integers,
         states: Integers,
-        lines: list[Line],
+        groups: list[Any],
+        clocks: list[Any],
     ) -> None:
         self.members = members
         self._kernels = kernels_for(rule)
         self._dtype = dtype
-        self._pack = struct.Struct(f"{len(rule.scalars) + len(COMMON_SCALARS)}{dtype.char}")
+        self._scalar_count = len(rule.scalars) + len(COMMON_SCALARS)
         self._blocks = Blocks(sizes)
         self._starts = self._blocks.start * dtype.itemsize
         self._all_rows = np.zeros((len(self._blocks.size), 4 + len(states)), np.int64)
@@ -143,68 +144,77 @@ class Table:
         self._all_rows[:, 2] = params[self._blocks.buffer] + self._starts
         for column, addresses in enumerate(states, 4):
             self._all_rows[:, column] = addresses[self._blocks.buffer] + self._starts
-        self._lines = lines
         self._line_of = np.arange(len(members))
-        self._gradients = np.full(len(members), -1)
-        self.lines: list[Line] = []
-        """Lines of the parameters that have a gradient."""
+        self.groups: list[Any] = []
+        self.clocks: list[Any] = []
+        self._idle_groups, self._idle_clocks = groups, clocks
+        self._gradients_seen = self._selection = b""
         self._launch: Launch | None = None
 
-    def line_of(self, position: int) -> Line:
-        """Return the line of the parameter at ``position`` among the members."""
-        return self._lines[self._line_of[position]]
+    def clock_of(self, place: int) -> Any:
+        """Return the clock of the parameter at ``place`` among the members."""
+        line = self._line_of[place]
+        active = len(self.clocks)
+        return self.clocks[line] if line < active else self._idle_clocks[line - active]
 
-    def positions_on(self, line: Line) -> Integers:
-        """Return the positions among the members of the parameters on ``line``."""
-        return np.flatnonzero(self._line_of == self._lines.index(line))
+    def places_on(self, line: int) -> Integers:
+        """Return the places among the members of the parameters on a line."""
+        return np.flatnonzero(self._line_of == line)
 
     def use_gradients(self, addresses: Integers) -> None:
         """Take the gradients of the optimizer's parameters from ``addresses``; 0 means that there is none."""
         gradients = addresses[self.members]
-        if np.array_equal(gradients, self._gradients):
+        seen = gradients.tobytes()
+        if seen == self._gradients_seen:
             return
         has_gradient = gradients != 0
-        if not np.array_equal(has_gradient, self._gradients != 0) or self._gradients[0] < 0:
+        selection = has_gradient.tobytes()
+        if selection != self._selection:
             self._select(has_gradient)
-        self._gradients = gradients
+            self._selection = selection
+        self._gradients_seen = seen
         self._rows[:, 3] = gradients[self._row_buffer] + self._row_start
 
     def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Make rows and lines for the parameters that have a gradient."""
         # A line splits where only some of its parameters have a gradient; lines merge where their clocks have met.
         keys, key_of = np.unique(2 * self._line_of + ~has_gradient, return_inverse=True)
-        places: dict[tuple[Any, ...], int] = {}
-        place_of_key = np.empty(len(keys), np.int64)
-        lines = []
+        old = list(zip(self.groups + self._idle_groups, self.clocks + self._idle_clocks, strict=True))
+        lines: dict[tuple[int, Any, Any], int] = {}
+        new_of_key = np.empty(len(keys), np.int64)
         for idle in (0, 1):
             for i in np.flatnonzero(keys % 2 == idle).tolist():
-                line = self._lines[keys[i] // 2]
-                place = places.setdefault((idle, id(line.options), line.clock), len(places))
-                place_of_key[i] = place
-                if place == len(lines):
-                    lines.append(Line(line.clock, line.options))
-            if not idle:
-                self.lines = lines.copy()
-        self._lines = lines
-        self._line_of = place_of_key[key_of]
+                new_of_key[i] = lines.setdefault((idle, *old[keys[i] // 2]), len(lines))
+        self.groups = [group for idle, group, _ in lines if not idle]
+        self.clocks = [clock for idle, _, clock in lines if not idle]
+        self._idle_groups = [group for idle, group, _ in lines if idle]
+        self._idle_clocks = [clock for idle, _, clock in lines if idle]
+        self._line_of = new_of_key[key_of]
         chosen = has_gradient[self._blocks.buffer]
         self._row_buffer = self._blocks.buffer[chosen]
         self._row_start = self._starts[chosen]
         self._rows = self._all_rows[chosen]
         self._rows[:, 1] = self._line_of[self._row_buffer]
-        self._scalars = np.zeros((len(self.lines), self._pack.size // self._dtype.itemsize), self._dtype)
+        self._scalars = np.zeros((len(self.clocks), self._scalar_count), self._dtype)
+        self._pack = struct.Struct(f"{self._scalars.size}{self._dtype.char}").pack_into
         self._launch = Launch(self._kernels, self._rows, self._scalars) if len(self._rows) else None
 
-    def set_scalars(self, index: int, values: tuple[float, ...]) -> None:
-        """Write the scalars of the line ``lines[index]``."""
+    def set_scalars(self, values: list[float]) -> None:
+        """Write the scalars of all lines, one line after the other."""
         try:
-            self._pack.pack_into(self._scalars, index * self._pack.size, *values)
+            self._pack(self._scalars, 0, *values)
         except OverflowError:
             raise ValueError(f"the options give a scalar too large for {self._dtype}, one of {values}") from None
+        except struct.error:
+            raise ValueError(f"advance must return as many scalars as the rule names, got {values} in all") from None
 
-    def calls(self) -> list[Callable[[], object]]:
-        """Return what is to be called to update all parameters that have a gradient."""
-        return self._launch.calls() if self._launch else []
+    def calls(self, clocks: list[Any]) -> list[Callable[[], object]]:
+        """Return what is to be called to update all parameters that have a gradient and set the clocks of the lines."""
+        launch = self._launch.calls() if self._launch else []
+        return [*launch, functools.partial(operator.setitem, self.clocks, _ALL, clocks)]
+
+
+_ALL = slice(None)
 
 
 def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
@@ -216,10 +226,10 @@ def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
     return Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
 
 
-def run(calls: Iterator[object]) -> None:
-    """Exhaust an iterator of `map`s; a keyboard interrupt comes before or after, never in between.
+def run(calls: list[Callable[[], object]]) -> None:
+    """Call all functions; a keyboard interrupt comes before or after, never in between.
 
-    Python looks for signals between bytecodes, and here there are none: this loop is written in C, as are `map` and the
-    functions that it calls.
+    Python looks for signals between bytecodes, and here there are none: this loop is written in C, as are the functions
+    that `Launch` and `Table` give it.
     """
-    collections.deque(calls, maxlen=0)
+    collections.deque(map(operator.call, calls), maxlen=0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from numbopt._kernels.cpu import Rule
 from numbopt._state import ParameterState
-from numbopt._table import Line, Table, run
+from numbopt._table import Table, run
 from numbopt.optimizer import Optimizer
 from numbopt.parameter import Array, Parameter, address_of, checked_values, gradient_changes, label
 
@@ -105,7 +105,6 @@ class ElementwiseOptimizer(Optimizer):
         self._entries: list[_Entry] = []
         self._tables: list[Table] | None = None  # None: to be made before the next step
         self._rules: list[Rule] = []
-        self._commons: dict[int, tuple[float, float, float]] = {}
         self._gradients_seen: int | None = None  # None: the gradients in use are not those of the parameters
         self._given: list[Any] = []
         self._converted: dict[int, Array] = {}
@@ -133,7 +132,8 @@ class ElementwiseOptimizer(Optimizer):
         if entry.place is None:
             return entry.clock
         table, position = entry.place
-        return table.line_of(position).clock
+        clock: Clock | None = table.clock_of(position)
+        return clock
 
     def _make_tables(self) -> list[Table]:
         """Sort the parameters into tables by rule and dtype."""
@@ -147,7 +147,6 @@ class ElementwiseOptimizer(Optimizer):
         for (rule, dtype), positions in members.items():
             entries = [self._entries[position] for position in positions]
             _allocate(entries, rule.state, dtype)
-            lines = [Line(self._entries[p].clock, self._group_options[group_of[p]].values) for p in positions]
             table = Table(
                 rule,
                 dtype,
@@ -155,7 +154,8 @@ class ElementwiseOptimizer(Optimizer):
                 np.array([entry.parameter.flat_size for entry in entries]),
                 np.array([entry.parameter._address for entry in entries]),
                 np.array([[address_of(entry.state[name]) for entry in entries] for name in rule.state], np.int64),
-                lines,
+                [self._group_options[group_of[position]] for position in positions],
+                [entry.clock for entry in entries],
             )
             tables.append(table)
             for place, entry in enumerate(entries):
@@ -184,7 +184,7 @@ class ElementwiseOptimizer(Optimizer):
         arrays = self.gradients_in_order(grads)
         if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
             return
-        addresses = np.zeros(len(arrays), np.int64)
+        addresses = [0] * len(arrays)
         kept: list[Any] = []
         conversions = []
         for position, (array, parameter) in enumerate(zip(arrays, self._parameters, strict=True)):
@@ -193,14 +193,10 @@ class ElementwiseOptimizer(Optimizer):
                 continue
             values = checked_values(array, parameter, "gradient")
             data = parameter._data
-            if (
-                values is array
-                and values.dtype == data.dtype
-                and values.strides == data.strides
-                and values.flags.aligned
-            ):
+            alike = values.dtype == data.dtype and values.strides == data.strides
+            if alike and values is array and values.flags.aligned:
                 addresses[position] = address_of(values)
-                self._check_overlap(position, int(addresses[position]))
+                self._check_overlap(position, addresses[position])
                 kept.append(values)
             else:
                 conversions.append((position, values))
@@ -212,7 +208,7 @@ class ElementwiseOptimizer(Optimizer):
             np.copyto(self._converted[position], values, casting="same_kind")
             addresses[position] = address_of(self._converted[position])
         self._given = []
-        self._use(addresses, None)
+        self._use(np.array(addresses), None)
         self._given = kept
 
     def _check_overlap(self, position: int, address: int) -> None:
@@ -245,34 +241,38 @@ class ElementwiseOptimizer(Optimizer):
     def _update(self) -> None:
         """Advance the clocks and launch the kernels. Whatever can fail comes before `run`."""
         calls: list[Callable[[], object]] = []
-        lines: list[Line] = []
-        clocks: list[Clock | None] = []
+        advance = self.advance
         for table in self._tables or ():
-            for index, line in enumerate(table.lines):
-                options = line.options
-                clock = line.clock
+            clocks: list[Clock | None] = []
+            values: list[float] = []
+            for group, clock in zip(table.groups, table.clocks, strict=True):
                 if clock is None:
-                    clock = self.initial_clock(options)
-                    self._fill_initial_state(table, line)
-                clock, scalars = self.advance(options, clock)
-                decay = options.get("weight_decay", 0.0)
-                l2, shrink = decay, 1.0
-                if decay and self.is_decoupled(options):
-                    l2, shrink = 0.0, 1.0 - options["lr"] * decay
-                table.set_scalars(index, (*scalars, -1.0 if options["maximize"] else 1.0, l2, shrink))
-                lines.append(line)
+                    clock = self.initial_clock(group.values)
+                    self._fill_initial_state(table, len(clocks), group.values)
+                clock, scalars = advance(group.values, clock)
                 clocks.append(clock)
-            calls += table.calls()
-        run(itertools.chain(map(operator.call, calls), map(setattr, lines, itertools.repeat("clock"), clocks)))
+                values += scalars
+                values += group.common
+            if clocks:
+                table.set_scalars(values)
+                calls += table.calls(clocks)
+        run(calls)
 
-    def _fill_initial_state(self, table: Table, line: Line) -> None:
+    def _fill_initial_state(self, table: Table, line: int, options: Mapping[str, Any]) -> None:
         """Prepare the state of parameters that get their first gradient."""
-        values = self.initial_state(line.options)
+        values = self.initial_state(options)
         if values:
-            for place in table.positions_on(line).tolist():
+            for place in table.places_on(line).tolist():
                 state = self._entries[table.members[place]].state
                 for name, value in values.items():
                     state[name][...] = complex(value, value) if state[name].dtype.kind == "c" else value
+
+    def _common_scalars(self, options: Mapping[str, Any]) -> tuple[float, float, float]:
+        sign = -1.0 if options["maximize"] else 1.0
+        decay = options.get("weight_decay", 0.0)
+        if decay and self.is_decoupled(options):
+            return sign, 0.0, 1.0 - options["lr"] * decay
+        return sign, decay, 1.0
 
     # ---- state
 

@@ -1,7 +1,6 @@
 """Optimizer: param groups, checked options, hooks, state dicts; everything but the updates themselves."""
 
 import copy
-import operator
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, ClassVar
@@ -25,24 +24,22 @@ required: Any = _Required()
 """Default of an option that each group has to give."""
 
 
-class _GroupOptions:
-    """The checked options of one group, and the group as it was when they were checked."""
+class GroupOptions:
+    """The checked options of one group, and what the group was when they were checked."""
 
-    def __init__(self, group: dict[str, Any], values: dict[str, Any]) -> None:
-        self.values = values
-        self.remember(group)
+    values: dict[str, Any]
+    """The options as plain values."""
+    common: tuple[float, ...]
+    """What the optimizer derives from them for every step."""
+    size: int
+    """The number of parameters."""
 
-    def remember(self, group: dict[str, Any]) -> None:
-        self.group = group
-        self._seen = dict(group)
+    def take(self, group: dict[str, Any], values: dict[str, Any], common: tuple[float, ...]) -> None:
+        """Replace everything by what was just checked."""
+        self.values, self.common = values, common
         self.size = len(group["params"])
-        self._fixed = checks.is_fixed([group[key] for key in self.values])
-
-    def unchanged(self, group: dict[str, Any]) -> bool:
-        try:
-            return self._fixed and group == self._seen and len(group["params"]) == self.size
-        except ValueError:  # an array of several elements has no truth
-            return False
+        # The content of a list or an array may change at any time.
+        self.seen = dict(group) if checks.is_fixed([group[key] for key in values]) else None
 
 
 class Optimizer:
@@ -89,7 +86,7 @@ class Optimizer:
         self._parameters: list[Parameter] = []
         self._names: list[str | None] = []
         self._notes: dict[str, Any] = {}
-        self._group_options: list[_GroupOptions] = []
+        self._group_options: list[GroupOptions] = []
         self._lock = threading.Lock()
         self._zeroing: tuple[int, list[int], Launch | None] = (-1, [], None)
 
@@ -131,7 +128,9 @@ class Optimizer:
         self.param_groups.append(group)
         self._parameters = everything
         self._names += names or [parameter.name for parameter in parameters]
-        self._group_options.append(_GroupOptions(group, values))
+        known = GroupOptions()
+        known.take(group, values, self._common_scalars(values))
+        self._group_options.append(known)
         self._parameters_changed()
 
     def _parameters_changed(self) -> None:
@@ -154,26 +153,28 @@ class Optimizer:
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse combinations of options, each valid by itself, that make no sense; for subclasses."""
 
+    def _common_scalars(self, options: Mapping[str, Any]) -> tuple[float, ...]:
+        """Return what every step needs and only the options decide."""
+        return ()
+
     def _refresh_options(self) -> None:
         """Check the groups that were edited since the last step; all of them before any is taken over."""
-        groups = self.param_groups
-        if len(groups) != len(self._group_options):
-            raise ValueError("param_groups has another length than before; use add_param_group")
-        edited = [
-            (known, group)
-            for known, group in zip(self._group_options, groups, strict=True)
-            if not known.unchanged(group)
-        ]
-        if not edited:
-            return
-        new = []
-        for known, group in edited:
-            if len(group.get("params", ())) != known.size:
-                raise ValueError("'params' of a group has another length than before; use add_param_group")
-            new.append((known, group, self._checked_options(group)))
-        for known, group, values in new:
-            known.values.update(values)
-            known.remember(group)
+        try:
+            for known, group in zip(self._group_options, self.param_groups, strict=True):
+                if group != known.seen or len(group["params"]) != known.size:
+                    break
+            else:
+                return
+        except ValueError:  # an array of several elements has no truth, or there is another number of groups
+            pass
+        self._take_groups(self.param_groups)
+
+    def _take_groups(self, groups: list[dict[str, Any]]) -> None:
+        if [len(group.get("params", ())) for group in groups] != [known.size for known in self._group_options]:
+            raise ValueError("param_groups or their 'params' have another length than before; use add_param_group")
+        checked = [self._checked_options(group) for group in groups]
+        for known, group, values in zip(self._group_options, groups, checked, strict=True):
+            known.take(group, values, self._common_scalars(values))
         self._options_changed()
 
     def _options_changed(self) -> None:
@@ -283,7 +284,7 @@ class Optimizer:
                 launch = zeroing(np.array(addresses), np.array(sizes))
             self._zeroing = (seen, addresses, launch)
         if launch is not None:
-            run(map(operator.call, launch.calls()))
+            run(launch.calls())
 
     # ---- state
 
@@ -357,12 +358,8 @@ class Optimizer:
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
         groups, states = self._fitting(state_dict)
-        values = [self._checked_options(group) for group in groups]
-        for known, group, new in zip(self._group_options, groups, values, strict=True):
-            known.values.update(new)
-            known.remember(group)
+        self._take_groups(groups)
         self.param_groups[:] = groups
-        self._options_changed()
         for position in range(len(self._parameters)):
             self._replace_state(position, states.get(position, {}))
         self._notes = copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)})

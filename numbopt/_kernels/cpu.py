@@ -30,7 +30,7 @@ SCALAR_COUNT: Any
 STATE_ARRAYS: Any
 LOAD_STATE: Any
 STORE_STATE: Any
-RUN_ROW: Any
+RUN_ROWS: Any
 
 COMMON_SCALARS = ("grad_scale", "l2", "shrink")
 """Scalars of every rule: factor of the gradient, L2 decay and factor of the parameter, applied before the rule."""
@@ -76,7 +76,7 @@ def kernels_for(rule: Rule) -> Kernels:
         "STATE_ARRAYS": arrays,
         "LOAD_STATE": load,
         "STORE_STATE": store,
-        "RUN_ROW": update_row,
+        "RUN_ROWS": update_rows,
     }
     return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
 
@@ -84,15 +84,14 @@ def kernels_for(rule: Rule) -> Kernels:
 @functools.cache
 def zero_kernels() -> Kernels:
     """Compile the loops that fill blocks of memory with zeros; sizes in ``rows`` are bytes."""
-    bindings = {"RUN_ROW": zero_row}
+    bindings = {"RUN_ROWS": zero_rows}
     return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
 
 
 def serial(rows, scalars):
     """Run all rows on this thread."""
     mode = flush_denormals()
-    for r in range(rows.shape[0]):
-        RUN_ROW(rows[r], scalars)
+    RUN_ROWS(rows, scalars, 0, rows.shape[0])
     restore_denormals(mode)
 
 
@@ -109,8 +108,7 @@ def shared(rows, scalars, chunks, progress, helping):
     mode = flush_denormals()
     chunk = atomic_add(progress, 0, 1)
     while chunk < count:
-        for r in range(chunks[chunk], chunks[chunk + 1]):
-            RUN_ROW(rows[r], scalars)
+        RUN_ROWS(rows, scalars, chunks[chunk], chunks[chunk + 1])
         atomic_add(progress, 1, 1)
         chunk = atomic_add(progress, 0, 1)
     restore_denormals(mode)
@@ -118,38 +116,35 @@ def shared(rows, scalars, chunks, progress, helping):
         yield_processor()
 
 
-def update_row(row, scalars):
-    """Apply the rule to one block."""
-    size = row[0]
-    update_block(
-        array_at(row[2], size, scalars.dtype),
-        array_at(row[3], size, scalars.dtype),
-        STATE_ARRAYS(row, size, scalars.dtype),
-        SCALARS(*to_fixed_tuple(scalars[row[1]], SCALAR_COUNT)),
-    )
+def update_rows(rows, scalars, start, stop):
+    """Apply the rule to some blocks."""
+    dtype = scalars.dtype
+    for r in range(start, stop):
+        size = rows[r, 0]
+        h = SCALARS(*to_fixed_tuple(scalars[rows[r, 1]], SCALAR_COUNT))
+        param = array_at(rows[r, 2], size, dtype)
+        grad = array_at(rows[r, 3], size, dtype)
+        states = STATE_ARRAYS(rows, r, size, dtype)
+        for i in range(size):
+            p = param[i]
+            g = h.grad_scale * grad[i]
+            if h.l2:  # 0 * infinity would be NaN
+                g = g + h.l2 * p
+            p, state = RULE(h.shrink * p, g, LOAD_STATE(states, i), h)
+            param[i] = p
+            STORE_STATE(states, i, state)
 
 
-def update_block(param, grad, states, h):
-    """Apply the rule to every element."""
-    for i in range(param.size):
-        p = param[i]
-        g = h.grad_scale * grad[i]
-        if h.l2:  # 0 * infinity would be NaN
-            g = g + h.l2 * p
-        p, state = RULE(h.shrink * p, g, LOAD_STATE(states, i), h)
-        param[i] = p
-        STORE_STATE(states, i, state)
-
-
-def zero_row(row, scalars):
-    """Fill one block with zeros."""
-    array_at(row[2], row[0], np.uint8)[:] = 0
+def zero_rows(rows, scalars, start, stop):
+    """Fill some blocks with zeros."""
+    for r in range(start, stop):
+        array_at(rows[r, 2], rows[r, 0], np.uint8)[:] = 0
 
 
 # Arrays, loads and stores by the number of state arrays: written out, they inline and vectorise; recursion does not.
 
 
-def _arrays0(row, size, dtype):
+def _arrays0(rows, r, size, dtype):
     return ()
 
 
@@ -161,8 +156,8 @@ def _store0(states, i, values):
     pass
 
 
-def _arrays1(row, size, dtype):
-    return (array_at(row[4], size, dtype),)
+def _arrays1(rows, r, size, dtype):
+    return (array_at(rows[r, 4], size, dtype),)
 
 
 def _load1(states, i):
@@ -173,8 +168,8 @@ def _store1(states, i, values):
     states[0][i] = values[0]
 
 
-def _arrays2(row, size, dtype):
-    return array_at(row[4], size, dtype), array_at(row[5], size, dtype)
+def _arrays2(rows, r, size, dtype):
+    return array_at(rows[r, 4], size, dtype), array_at(rows[r, 5], size, dtype)
 
 
 def _load2(states, i):
@@ -186,8 +181,8 @@ def _store2(states, i, values):
     states[1][i] = values[1]
 
 
-def _arrays3(row, size, dtype):
-    return array_at(row[4], size, dtype), array_at(row[5], size, dtype), array_at(row[6], size, dtype)
+def _arrays3(rows, r, size, dtype):
+    return array_at(rows[r, 4], size, dtype), array_at(rows[r, 5], size, dtype), array_at(rows[r, 6], size, dtype)
 
 
 def _load3(states, i):

@@ -57,8 +57,8 @@ class Adadelta(ElementwiseOptimizer):
     --------
     >>> import numpy as np, numbopt
     >>> x = np.array([2.0, -1.0])
-    >>> opt = numbopt.Adadelta([x], lr=10.0, rho=0.5)
-    >>> for _ in range(1000):
+    >>> opt = numbopt.Adadelta([x], eps=1e-3)
+    >>> for _ in range(200):
     ...     opt.step(grads=[2 * x])
     >>> bool(np.abs(x).max() < 1e-3)
     True
