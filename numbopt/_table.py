@@ -118,7 +118,7 @@ class Table:
 
     Attributes
     ----------
-    groups, clocks : list
+    lines : list of (object, object)
         Group and clock of each line whose parameters have a gradient.
     """
 
@@ -145,17 +145,16 @@ class Table:
         for column, addresses in enumerate(states, 4):
             self._all_rows[:, column] = addresses[self._blocks.buffer] + self._starts
         self._line_of = np.arange(len(members))
-        self.groups: list[Any] = []
-        self.clocks: list[Any] = []
-        self._idle_groups, self._idle_clocks = groups, clocks
+        self.lines: list[tuple[Any, Any]] = []
+        self._idle_lines = list(zip(groups, clocks, strict=True))
         self._gradients_seen = self._selection = b""
         self._launch: Launch | None = None
 
     def clock_of(self, place: int) -> Any:
         """Return the clock of the parameter at ``place`` among the members."""
         line = self._line_of[place]
-        active = len(self.clocks)
-        return self.clocks[line] if line < active else self._idle_clocks[line - active]
+        active = len(self.lines)
+        return (self.lines[line] if line < active else self._idle_lines[line - active])[1]
 
     def places_on(self, line: int) -> Integers:
         """Return the places among the members of the parameters on a line."""
@@ -179,23 +178,21 @@ class Table:
         """Make rows and lines for the parameters that have a gradient."""
         # A line splits where only some of its parameters have a gradient; lines merge where their clocks have met.
         keys, key_of = np.unique(2 * self._line_of + ~has_gradient, return_inverse=True)
-        old = list(zip(self.groups + self._idle_groups, self.clocks + self._idle_clocks, strict=True))
+        old = self.lines + self._idle_lines
         lines: dict[tuple[int, Any, Any], int] = {}
         new_of_key = np.empty(len(keys), np.int64)
         for idle in (0, 1):
             for i in np.flatnonzero(keys % 2 == idle).tolist():
                 new_of_key[i] = lines.setdefault((idle, *old[keys[i] // 2]), len(lines))
-        self.groups = [group for idle, group, _ in lines if not idle]
-        self.clocks = [clock for idle, _, clock in lines if not idle]
-        self._idle_groups = [group for idle, group, _ in lines if idle]
-        self._idle_clocks = [clock for idle, _, clock in lines if idle]
+        self.lines = [(group, clock) for idle, group, clock in lines if not idle]
+        self._idle_lines = [(group, clock) for idle, group, clock in lines if idle]
         self._line_of = new_of_key[key_of]
         chosen = has_gradient[self._blocks.buffer]
         self._row_buffer = self._blocks.buffer[chosen]
         self._row_start = self._starts[chosen]
         self._rows = self._all_rows[chosen]
         self._rows[:, 1] = self._line_of[self._row_buffer]
-        self._scalars = np.zeros((len(self.clocks), self._scalar_count), self._dtype)
+        self._scalars = np.zeros((len(self.lines), self._scalar_count), self._dtype)
         self._pack = struct.Struct(f"{self._scalars.size}{self._dtype.char}").pack_into
         self._launch = Launch(self._kernels, self._rows, self._scalars) if len(self._rows) else None
 
@@ -208,10 +205,10 @@ class Table:
         except struct.error:
             raise ValueError(f"advance must return as many scalars as the rule names, got {values} in all") from None
 
-    def calls(self, clocks: list[Any]) -> list[Callable[[], object]]:
-        """Return what is to be called to update all parameters that have a gradient and set the clocks of the lines."""
+    def calls(self, lines: list[tuple[Any, Any]]) -> list[Callable[[], object]]:
+        """Return what is to be called to update all parameters that have a gradient, and to replace `lines`."""
         launch = self._launch.calls() if self._launch else []
-        return [*launch, functools.partial(operator.setitem, self.clocks, _ALL, clocks)]
+        return [*launch, functools.partial(operator.setitem, self.lines, _ALL, lines)]
 
 
 _ALL = slice(None)
@@ -232,4 +229,7 @@ def run(calls: list[Callable[[], object]]) -> None:
     Python looks for signals between bytecodes, and here there are none: this loop is written in C, as are the functions
     that `Launch` and `Table` give it.
     """
-    collections.deque(map(operator.call, calls), maxlen=0)
+    _consume(map(operator.call, calls))
+
+
+_consume = collections.deque[object](maxlen=0).extend

@@ -11,7 +11,7 @@ import numpy as np
 from numbopt._kernels.cpu import Rule
 from numbopt._state import ParameterState
 from numbopt._table import Table, run
-from numbopt.optimizer import Optimizer
+from numbopt.optimizer import GroupOptions, Optimizer
 from numbopt.parameter import Array, Parameter, address_of, checked_values, gradient_changes, label
 
 Clock = tuple[Any, ...]
@@ -243,19 +243,20 @@ class ElementwiseOptimizer(Optimizer):
         calls: list[Callable[[], object]] = []
         advance = self.advance
         for table in self._tables or ():
-            clocks: list[Clock | None] = []
+            lines: list[tuple[GroupOptions, Clock | None]] = []
             values: list[float] = []
-            for group, clock in zip(table.groups, table.clocks, strict=True):
+            for group, clock in table.lines:
+                options = group.values
                 if clock is None:
-                    clock = self.initial_clock(group.values)
-                    self._fill_initial_state(table, len(clocks), group.values)
-                clock, scalars = advance(group.values, clock)
-                clocks.append(clock)
+                    clock = self.initial_clock(options)
+                    self._fill_initial_state(table, len(lines), options)
+                clock, scalars = advance(options, clock)
+                lines.append((group, clock))
                 values += scalars
                 values += group.common
-            if clocks:
+            if lines:
                 table.set_scalars(values)
-                calls += table.calls(clocks)
+                calls += table.calls(lines)
         run(calls)
 
     def _fill_initial_state(self, table: Table, line: int, options: Mapping[str, Any]) -> None:

@@ -25,21 +25,22 @@ required: Any = _Required()
 
 
 class GroupOptions:
-    """The checked options of one group, and what the group was when they were checked."""
+    """The options of one group as plain values, checked.
 
-    values: dict[str, Any]
-    """The options as plain values."""
-    common: tuple[float, ...]
-    """What the optimizer derives from them for every step."""
-    size: int
-    """The number of parameters."""
+    Attributes
+    ----------
+    values : dict
+        The options.
+    common : tuple of float
+        What the optimizer derives from them for every step.
+    size : int
+        The number of parameters in the group.
+    """
 
-    def take(self, group: dict[str, Any], values: dict[str, Any], common: tuple[float, ...]) -> None:
-        """Replace everything by what was just checked."""
-        self.values, self.common = values, common
-        self.size = len(group["params"])
-        # The content of a list or an array may change at any time.
-        self.seen = dict(group) if checks.is_fixed([group[key] for key in values]) else None
+    def __init__(self, size: int) -> None:
+        self.values: dict[str, Any] = {}
+        self.common: tuple[float, ...] = ()
+        self.size = size
 
 
 class Optimizer:
@@ -56,7 +57,7 @@ class Optimizer:
     Attributes
     ----------
     param_groups : list of dict
-        Each with ``"params"``, a list of Parameters, and its options. Edited options count from the next step on.
+        Each with ``"params"``, a tuple of Parameters, and its options. Edited options count from the next step on.
     defaults : dict
         As given.
 
@@ -87,6 +88,7 @@ class Optimizer:
         self._names: list[str | None] = []
         self._notes: dict[str, Any] = {}
         self._group_options: list[GroupOptions] = []
+        self._groups_seen: list[dict[str, Any]] | None = None
         self._lock = threading.Lock()
         self._zeroing: tuple[int, list[int], Launch | None] = (-1, [], None)
 
@@ -107,12 +109,12 @@ class Optimizer:
         """
         check_is_group(param_group)
         parameters, names = as_parameters(param_group["params"])
-        group = {**self.defaults, **param_group, "params": parameters}
+        group = {**self.defaults, **param_group, "params": tuple(parameters)}
         names = names or group.pop("param_names", None)
         for key, value in group.items():
             if value is required:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {key}")
-        values = self._checked_options(group)
+        self._checked_options(group)
         if self.param_groups and (names is None) != ("param_names" not in self.param_groups[0]):
             raise ValueError(
                 "all optimizer param groups should be with/without names. cannot add param group "
@@ -128,9 +130,8 @@ class Optimizer:
         self.param_groups.append(group)
         self._parameters = everything
         self._names += names or [parameter.name for parameter in parameters]
-        known = GroupOptions()
-        known.take(group, values, self._common_scalars(values))
-        self._group_options.append(known)
+        self._group_options.append(GroupOptions(len(parameters)))
+        self._take_groups(self.param_groups)
         self._parameters_changed()
 
     def _parameters_changed(self) -> None:
@@ -158,23 +159,24 @@ class Optimizer:
         return ()
 
     def _refresh_options(self) -> None:
-        """Check the groups that were edited since the last step; all of them before any is taken over."""
+        """Check the groups again if they were edited since the last step."""
         try:
-            for known, group in zip(self._group_options, self.param_groups, strict=True):
-                if group != known.seen or len(group["params"]) != known.size:
-                    break
-            else:
+            if self.param_groups == self._groups_seen:
                 return
-        except ValueError:  # an array of several elements has no truth, or there is another number of groups
+        except ValueError:  # an array of several elements has no truth
             pass
         self._take_groups(self.param_groups)
 
     def _take_groups(self, groups: list[dict[str, Any]]) -> None:
+        """Check the options of all groups, then use them."""
         if [len(group.get("params", ())) for group in groups] != [known.size for known in self._group_options]:
             raise ValueError("param_groups or their 'params' have another length than before; use add_param_group")
         checked = [self._checked_options(group) for group in groups]
-        for known, group, values in zip(self._group_options, groups, checked, strict=True):
-            known.take(group, values, self._common_scalars(values))
+        for known, values in zip(self._group_options, checked, strict=True):
+            known.values, known.common = values, self._common_scalars(values)
+        fixed = all(checks.is_fixed([group[key] for key in self._group_options[0].values]) for group in groups)
+        # The content of a list or an array may change at any time; then nothing is equal to what was seen.
+        self._groups_seen = [dict(group) for group in groups] if fixed else None
         self._options_changed()
 
     def _options_changed(self) -> None:

@@ -37,9 +37,9 @@ def specialise(template: Callable[..., Any], bindings: Mapping[str, Any], **opti
         Cached on disk where a cache folder can be written and where everything it depends on can be hashed.
     """
     digest = hashlib.sha256()
+    _hash_code(_bind.__code__, digest)  # how clones are made decides what the machine code looks like, too
     cacheable = _hash_function(template, bindings, digest, set())
-    name = f"{template.__name__}_{digest.hexdigest()[:20]}"
-    kernel = _bind(template, bindings, {}, name)
+    kernel = _bind(template, bindings, digest.hexdigest()[:20], {})
     options["error_model"] = "numpy"  # Python's division, with its ZeroDivisionError, would not vectorise
     if cacheable:
         try:
@@ -56,26 +56,30 @@ def _names(code: types.CodeType) -> list[str]:
 
 
 def _bind(
-    function: types.FunctionType, bindings: Mapping[str, Any], done: dict[types.FunctionType, Any], name: str = ""
+    function: types.FunctionType, bindings: Mapping[str, Any], digest: str, done: dict[types.FunctionType, Any]
 ) -> types.FunctionType:
-    """Clone ``function`` with ``bindings`` in its globals and the plain functions it calls compiled."""
+    """Clone ``function`` with ``bindings`` in its globals and the plain functions it calls compiled.
+
+    The clones of these have the digest in their names, too: machine code of several kernels, each from the disk cache
+    and compiled in a process of its own, meets in one process, where functions of the same name would take each other's
+    place.
+    """
+    name = f"{function.__name__}_{digest}"
     namespace = {**function.__globals__, **bindings}
-    clone = types.FunctionType(
-        function.__code__.replace(co_name=name, co_qualname=name) if name else function.__code__,
-        namespace,
-        name or function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
     for global_name in _names(function.__code__):
         value = namespace.get(global_name)
         if isinstance(value, types.FunctionType) and not is_jitted(value):
             if value not in done:
-                done[value] = None  # a recursive rule stays as it is, and Numba says what it thinks of it
-                done[value] = numba.njit(error_model="numpy")(_bind(value, bindings, done))
-            if done[value] is not None:
-                namespace[global_name] = done[value]
-    return clone
+                done[value] = value  # a recursive function stays as it is, and Numba says what it thinks of it
+                done[value] = numba.njit(error_model="numpy")(_bind(value, bindings, digest, done))
+            namespace[global_name] = done[value]
+    return types.FunctionType(
+        function.__code__.replace(co_name=name, co_qualname=name),
+        namespace,
+        name,
+        function.__defaults__,
+        function.__closure__,
+    )
 
 
 def _hash_function(function: types.FunctionType, bindings: Mapping[str, Any], digest: Any, seen: set[int]) -> bool:
