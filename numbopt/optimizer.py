@@ -60,6 +60,8 @@ class Optimizer:
         Each with ``"params"``, a tuple of Parameters, and its options. Edited options count from the next step on.
     defaults : dict
         As given.
+    step_count : int
+        How often `step` was done; schedulers look at it.
 
     Raises
     ------
@@ -84,6 +86,7 @@ class Optimizer:
     def _set_up(self) -> None:
         """Make what neither pickle nor deepcopy carries over."""
         self.param_groups: list[dict[str, Any]] = []
+        self.step_count = 0
         self._parameters: list[Parameter] = []
         self._names: list[str | None] = []
         self._notes: dict[str, Any] = {}
@@ -207,7 +210,9 @@ class Optimizer:
             For gradients or options that are not valid; no parameter and no state has changed then.
         """
         if not (self._step_pre_hooks or self._step_post_hooks or global_step_pre_hooks or global_step_post_hooks):
-            return self._step(closure, grads)
+            loss = self._step(closure, grads)
+            self.step_count += 1
+            return loss
         args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
         kwargs = {} if grads is None else {"grads": grads}
         for hook in (*global_step_pre_hooks.values(), *self._step_pre_hooks.values()):
@@ -219,6 +224,7 @@ class Optimizer:
                     )
                 args, kwargs = result
         loss = self._step_with(*args[1:], **kwargs)
+        self.step_count += 1
         for hook in (*self._step_post_hooks.values(), *global_step_post_hooks.values()):
             hook(self, args, kwargs)
         return loss
