@@ -199,7 +199,7 @@ class Table:
     def set_scalars(self, values: list[float]) -> None:
         """Write the scalars of all lines, one line after the other."""
         try:
-            self._pack(self._scalars, 0, *values)
+            self._pack(self._scalars, 0, *values)  # type: ignore[arg-type]  # an array is a buffer
         except OverflowError:
             raise ValueError(f"the options give a scalar too large for {self._dtype}, one of {values}") from None
         except struct.error:

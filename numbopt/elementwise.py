@@ -310,7 +310,8 @@ def _allocate(entries: list[_Entry], names: tuple[str, ...], dtype: np.dtype[Any
     for name in names:
         lacking = [entry for entry in entries if name not in entry.state]
         sizes = np.array([entry.parameter.flat_size for entry in lacking], np.int64)
-        ends = np.cumsum(-(-sizes // lanes) * lanes)
-        flat = np.zeros(ends[-1] if len(ends) else 0, dtype)
-        for entry, start, size in zip(lacking, np.append(0, ends[:-1]).tolist(), sizes.tolist(), strict=True):
+        rooms = -(-sizes // lanes) * lanes
+        starts = np.cumsum(rooms) - rooms
+        flat = np.zeros(rooms.sum(), dtype)
+        for entry, start, size in zip(lacking, starts.tolist(), sizes.tolist(), strict=True):
             entry.state[name] = entry.parameter.unflatten(flat[start : start + size])

@@ -401,7 +401,7 @@ class Optimizer:
                 raise ValueError(f"loaded state dict has other names of parameters; it lacks {missing}")
             by_name = dict(zip(names, numbers, strict=True))
             numbers = [by_name[name] for name in self._names]
-        states = {}
+        states: dict[int, Mapping[str, Any]] = {}
         for position, number in enumerate(numbers):
             state = state_dict["state"].get(number)
             if state:

@@ -11,8 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 
-_REAL_DTYPE = {np.dtype(f): np.dtype(f) for f in ("float32", "float64")}
-_REAL_DTYPE |= {np.dtype("complex64"): np.dtype("float32"), np.dtype("complex128"): np.dtype("float64")}
+_REAL_DTYPE: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.float32),
+    np.dtype(np.float64): np.dtype(np.float64),
+    np.dtype(np.complex64): np.dtype(np.float32),
+    np.dtype(np.complex128): np.dtype(np.float64),
+}
 
 
 class GradientChanges:
@@ -354,7 +358,8 @@ def checked_values(value: Any, parameter: Parameter, what: str) -> Array:
             f"{what} of {label(parameter)} has shape {value.shape}, the parameter has shape {data.shape}; "
             "they must be the same"
         )
-    return value
+    array: Array = value
+    return array
 
 
 def label(parameter: Parameter) -> str:

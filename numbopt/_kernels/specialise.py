@@ -8,7 +8,7 @@ is another kernel.
 
 import hashlib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numba
@@ -16,7 +16,7 @@ import numpy as np
 from numba.extending import is_jitted
 
 
-def specialise(template: Callable[..., Any], bindings: Mapping[str, Any], **options: Any) -> Any:
+def specialise(template: Any, bindings: Mapping[str, Any], **options: Any) -> Any:
     """Compile ``template`` with the global names in ``bindings`` bound to the given values.
 
     Plain Python functions among the globals of the template, of the bound functions and of whatever these call are

@@ -1,11 +1,11 @@
 """Formulas that several rules share."""
 
 
-def larger(a, b):  # type: ignore[no-untyped-def]
+def larger(a, b):
     """Return the maximum of two numbers, NaN if one of them is."""
     return a if a > b or a != a else b
 
 
-def weighted(old, new, weight_old, weight_new):  # type: ignore[no-untyped-def]
+def weighted(old, new, weight_old, weight_new):
     """Return the mean of two numbers with weights that sum to one: exactly ``new`` for a ``weight_old`` of zero."""
     return weight_old * old + weight_new * new

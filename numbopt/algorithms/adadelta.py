@@ -10,7 +10,7 @@ from numbopt.algorithms._arithmetic import weighted
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def adadelta(p, g, state, h):  # type: ignore[no-untyped-def]
+def adadelta(p, g, state, h):
     """Go down the gradient in the units of the parameter."""
     v, u = state
     v = weighted(v, g * g, h.rho, h.one_minus_rho)

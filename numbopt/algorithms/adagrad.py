@@ -9,7 +9,7 @@ from numbopt._kernels.cpu import Rule
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def adagrad(p, g, state, h):  # type: ignore[no-untyped-def]
+def adagrad(p, g, state, h):
     """Go down the gradient over the root of the sum of all squares."""
     (s,) = state
     s = s + g * g

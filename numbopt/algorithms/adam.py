@@ -10,14 +10,14 @@ from numbopt.algorithms._arithmetic import larger, weighted
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def adam(p, g, state, h):  # type: ignore[no-untyped-def]
+def adam(p, g, state, h):
     """Go along the mean gradient over the root of the mean square."""
     m, v = state
     m, v = moments(m, v, g, h)
     return p - h.step_size * (m / (math.sqrt(v) * h.rsqrt_bias2 + h.eps)), (m, v)
 
 
-def amsgrad(p, g, state, h):  # type: ignore[no-untyped-def]
+def amsgrad(p, g, state, h):
     """Go along the mean gradient over the root of the largest mean square so far."""
     m, v, v_max = state
     m, v = moments(m, v, g, h)
@@ -25,7 +25,7 @@ def amsgrad(p, g, state, h):  # type: ignore[no-untyped-def]
     return p - h.step_size * (m / (math.sqrt(v_max) * h.rsqrt_bias2 + h.eps)), (m, v, v_max)
 
 
-def moments(m, v, g, h):  # type: ignore[no-untyped-def]
+def moments(m, v, g, h):
     """Return the running means of the gradient and of its square."""
     return weighted(m, g, h.beta1, h.one_minus_beta1), weighted(v, g * g, h.beta2, h.one_minus_beta2)
 

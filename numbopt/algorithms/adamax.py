@@ -9,7 +9,7 @@ from numbopt.algorithms._arithmetic import larger, weighted
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def adamax(p, g, state, h):  # type: ignore[no-untyped-def]
+def adamax(p, g, state, h):
     """Go along the mean gradient over the decaying maximum of gradients."""
     m, u = state
     m = weighted(m, g, h.beta1, h.one_minus_beta1)

@@ -8,7 +8,7 @@ from numbopt._kernels.cpu import Rule
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def asgd(p, g, state, h):  # type: ignore[no-untyped-def]
+def asgd(p, g, state, h):
     """Go down the gradient by a falling step, and average the parameters."""
     (average,) = state
     p = p * h.shrink_lambd - h.eta * g

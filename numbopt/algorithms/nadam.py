@@ -10,7 +10,7 @@ from numbopt.algorithms.adam import moments
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def nadam(p, g, state, h):  # type: ignore[no-untyped-def]
+def nadam(p, g, state, h):
     """Go along a mix of this gradient and the mean gradient over the root of the mean square."""
     m, v = state
     m, v = moments(m, v, g, h)

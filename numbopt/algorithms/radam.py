@@ -10,7 +10,7 @@ from numbopt.algorithms.adam import moments
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def radam(p, g, state, h):  # type: ignore[no-untyped-def]
+def radam(p, g, state, h):
     """Go along the mean gradient, over the root of the mean square as soon as its variance can be trusted."""
     m, v = state
     m, v = moments(m, v, g, h)

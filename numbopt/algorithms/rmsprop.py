@@ -10,14 +10,14 @@ from numbopt.algorithms._arithmetic import weighted
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def rmsprop(p, g, state, h):  # type: ignore[no-untyped-def]
+def rmsprop(p, g, state, h):
     """Go down the gradient over the root of the mean square."""
     (v,) = state
     v = mean_square(v, g, h)
     return p - h.lr * (g / (math.sqrt(v) + h.eps)), (v,)
 
 
-def rmsprop_momentum(p, g, state, h):  # type: ignore[no-untyped-def]
+def rmsprop_momentum(p, g, state, h):
     """Go down a running sum of what `rmsprop` goes down."""
     v, b = state
     v = mean_square(v, g, h)
@@ -25,7 +25,7 @@ def rmsprop_momentum(p, g, state, h):  # type: ignore[no-untyped-def]
     return p - h.lr * b, (v, b)
 
 
-def rmsprop_centered(p, g, state, h):  # type: ignore[no-untyped-def]
+def rmsprop_centered(p, g, state, h):
     """Go down the gradient over its standard deviation."""
     v, mean = state
     v = mean_square(v, g, h)
@@ -33,7 +33,7 @@ def rmsprop_centered(p, g, state, h):  # type: ignore[no-untyped-def]
     return p - h.lr * (g / (math.sqrt(v - mean * mean) + h.eps)), (v, mean)
 
 
-def rmsprop_centered_momentum(p, g, state, h):  # type: ignore[no-untyped-def]
+def rmsprop_centered_momentum(p, g, state, h):
     """Go down a running sum of what `rmsprop_centered` goes down."""
     v, mean, b = state
     v = mean_square(v, g, h)
@@ -42,7 +42,7 @@ def rmsprop_centered_momentum(p, g, state, h):  # type: ignore[no-untyped-def]
     return p - h.lr * b, (v, mean, b)
 
 
-def mean_square(v, g, h):  # type: ignore[no-untyped-def]
+def mean_square(v, g, h):
     """Return the running mean of the square of the gradient."""
     return weighted(v, g * g, h.alpha, h.one_minus_alpha)
 

@@ -8,7 +8,7 @@ from numbopt._kernels.cpu import Rule
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def rprop(p, g, state, h):  # type: ignore[no-untyped-def]
+def rprop(p, g, state, h):
     """Go against the sign of the gradient, by a step that grows while the sign stays and shrinks when it changes."""
     before, step_size = state
     # Signs are compared, because the product of two small gradients may underflow.

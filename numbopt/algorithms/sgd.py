@@ -8,12 +8,12 @@ from numbopt._kernels.cpu import Rule
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 
 
-def sgd(p, g, state, h):  # type: ignore[no-untyped-def]
+def sgd(p, g, state, h):
     """Go down the gradient."""
     return p - h.lr * g, state
 
 
-def momentum(p, g, state, h):  # type: ignore[no-untyped-def]
+def momentum(p, g, state, h):
     """Go down a running sum of gradients, or, with Nesterov's method, down what it will be."""
     (b,) = state
     b = h.momentum * b + h.undamped * g
