@@ -22,6 +22,7 @@ from numbopt.algorithms.radam import RAdam
 from numbopt.algorithms.rmsprop import RMSprop
 from numbopt.algorithms.rprop import Rprop
 from numbopt.algorithms.sgd import SGD
+from numbopt.clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from numbopt.optimizer import Optimizer, required
@@ -46,7 +47,11 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Rule",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
     "get_num_threads",
+    "get_total_norm",
     "options",
     "pack",
     "register_optimizer_step_post_hook",

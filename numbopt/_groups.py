@@ -73,8 +73,6 @@ def as_parameters(params: Any) -> tuple[list[Parameter], list[str] | None]:
             parameters.append(_as_parameter(item, None))
     if names and len(names) < len(parameters):
         raise ValueError("all optimizer params should be with/without names. Some param names are missing")
-    if len(set(names)) < len(names):
-        raise ValueError(f"names of parameters must be distinct, got {names}")
     return parameters, names or None
 
 
@@ -85,7 +83,7 @@ def _as_parameter(item: Any, name: str | None) -> Parameter:
         return Parameter.sharing(item, name)
     raise TypeError(
         f"optimizer can only optimize Tensors, but one of the params is {type(item).__name__}; "
-        "pass a numbopt.Parameter or a NumPy array"
+        f"pass a numbopt.Parameter or a NumPy array{f' for {name!r}' if name else ''}"
     )
 
 

@@ -17,7 +17,7 @@ class State(MutableMapping[Any, Any]):
         """Return the state of a parameter, or what a user keeps under a string."""
         if isinstance(key, str):
             return self._optimizer._notes[key]
-        state = self._optimizer._state_of(self._optimizer._position(key))
+        state = ParameterState(self._optimizer, self._optimizer._position(key))
         if not state:
             raise KeyError("this parameter has no state: it has had no gradient yet, or the algorithm keeps none")
         return state
@@ -63,12 +63,15 @@ class ParameterState(MutableMapping[str, Any]):
         Whose state it is.
     position : int
         Of the parameter.
-    values : dict
-        The state as it is now, arrays as views.
     """
 
-    def __init__(self, optimizer: "Optimizer", position: int, values: dict[str, Any]) -> None:
-        self._optimizer, self._position, self._values = optimizer, position, values
+    def __init__(self, optimizer: "Optimizer", position: int) -> None:
+        self._optimizer, self._position = optimizer, position
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        """The state as it is now: steps change the numbers."""
+        return self._optimizer._state_of(self._position)
 
     def __getitem__(self, key: str) -> Any:
         """Return a number or a view."""
@@ -77,15 +80,13 @@ class ParameterState(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Copy ``value`` into the state."""
         checked = self._optimizer._checked_state(self._position, key, value)
-        self._replace({**self._values, key: checked})
+        self._optimizer._replace_state(self._position, {**self._values, key: checked})
 
     def __delitem__(self, key: str) -> None:
         """Forget one entry, which then starts anew."""
-        self._replace({name: value for name, value in self._values.items() if name != key})
-
-    def _replace(self, values: dict[str, Any]) -> None:
+        values = self._values
+        del values[key]
         self._optimizer._replace_state(self._position, values)
-        self._values = dict(self._optimizer._state_of(self._position))
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from numbopt._kernels.cpu import COMMON_SCALARS, Kernels, Rule, kernels_for, zero_kernels
+from numbopt._kernels.cpu import COMMON_SCALARS, Kernels, Rule, kernels_for, squares_kernels, zero_kernels
 from numbopt._kernels.threads import calls_for_help
+from numbopt.parameter import address_of
 
 BLOCK = 8192
 """Elements of a block at most: its arrays fit into the second-level cache, and threads share work in such portions."""
@@ -106,7 +107,9 @@ class Table:
     sizes, params : array of int, shape (n,)
         Elements and addresses of the parameters.
     states : array of int, shape (k, n)
-        Addresses of their state arrays.
+        Addresses of their state arrays, and of the arrays of their lower and upper bounds where ``bound_arrays``.
+    bound_arrays : bool
+        Whether each element has bounds of its own.
     groups : list, length n
         An object for the group of each parameter.
     clocks : list, length n
@@ -130,11 +133,12 @@ class Table:
         sizes: Integers,
         params: Integers,
         states: Integers,
+        bound_arrays: bool,
         groups: list[Any],
         clocks: list[Any],
     ) -> None:
         self.members = members
-        self._kernels = kernels_for(rule)
+        self._kernels = kernels_for(rule, bound_arrays)
         self._dtype = dtype
         self._scalar_count = len(rule.scalars) + len(COMMON_SCALARS)
         self._blocks = Blocks(sizes)
@@ -149,6 +153,7 @@ class Table:
         self._idle_lines = list(zip(groups, clocks, strict=True))
         self._gradients_seen = self._selection = b""
         self._launch: Launch | None = None
+        self._squares: SquareSum | None = None
 
     def clock_of(self, place: int) -> Any:
         """Return the clock of the parameter at ``place`` among the members."""
@@ -172,6 +177,7 @@ class Table:
             self._select(has_gradient)
             self._selection = selection
         self._gradients_seen = seen
+        self._squares = None
         self._rows[:, 3] = gradients[self._row_buffer] + self._row_start
 
     def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
@@ -196,6 +202,14 @@ class Table:
         self._pack = struct.Struct(f"{self._scalars.size}{self._dtype.char}").pack_into
         self._launch = Launch(self._kernels, self._rows, self._scalars) if len(self._rows) else None
 
+    def sum_of_squares(self) -> float:
+        """Return the sum of squares of the gradients in use."""
+        if self._launch is None:
+            return 0.0
+        if self._squares is None:
+            self._squares = SquareSum(self._rows[:, 0], self._rows[:, 3], self._dtype)
+        return self._squares()
+
     def set_scalars(self, values: list[float]) -> None:
         """Write the scalars of all lines, one line after the other."""
         try:
@@ -212,6 +226,30 @@ class Table:
 
 
 _ALL = slice(None)
+
+
+class SquareSum:
+    """The sum of squares of blocks, in float64: block by block, then in their order, whatever thread did which.
+
+    Parameters
+    ----------
+    sizes, addresses : array of int, shape (b,)
+        Elements and addresses of the blocks.
+    dtype : dtype
+        float32 or float64.
+    """
+
+    def __init__(self, sizes: Integers, addresses: Integers, dtype: np.dtype[Any]) -> None:
+        self._sums = np.zeros(len(sizes))
+        rows = np.zeros((len(sizes), 4), np.int64)
+        rows[:, 0], rows[:, 2] = sizes, addresses
+        rows[:, 3] = address_of(self._sums) + self._sums.itemsize * np.arange(len(sizes))
+        self._launch = Launch(squares_kernels(), rows, np.zeros((1, 1), dtype))
+
+    def __call__(self) -> float:
+        """Read the blocks and return the sum."""
+        run(self._launch.calls())
+        return float(self._sums.sum())
 
 
 def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:

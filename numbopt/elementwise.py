@@ -2,14 +2,17 @@
 
 import bisect
 import itertools
+import math
 import operator
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, ClassVar
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
+from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
-from numbopt._state import ParameterState
+from numbopt._norm import clip_coefficient
 from numbopt._table import Table, run
 from numbopt.optimizer import GroupOptions, Optimizer
 from numbopt.parameter import Array, Parameter, address_of, checked_values, gradient_changes, label
@@ -20,11 +23,12 @@ Clock = tuple[Any, ...]
 class _Entry:
     """What the optimizer keeps for one parameter; the clock is in the table while there is one."""
 
-    __slots__ = ("clock", "parameter", "place", "state")
+    __slots__ = ("bounds", "clock", "parameter", "place", "state")
 
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
         self.state: dict[str, Any] = {}
+        self.bounds: tuple[Array, ...] = ()
         self.clock: Clock | None = None
         self.place: tuple[Table, int] | None = None
 
@@ -35,12 +39,42 @@ class ElementwiseOptimizer(Optimizer):
     A subclass states its `rule`, its `options` with their checks, a constructor with the defaults and `advance`, and
     has groups, state, hooks, state dicts and all loops.
 
+    Parameters
+    ----------
+    params : iterable
+        See `Optimizer`.
+    defaults : dict
+        Options for groups that do not give their own.
+    bounds : (lower, upper), optional
+        Numbers, arrays that broadcast to the shape of each parameter, or None; a step ends within them. Parameters that
+        start outside are moved to the nearest bound, with a warning. Real parameters only. Groups may have their own.
+    project : callable, optional
+        Called with the data of each parameter that was updated, after the step; changes it in place or returns an array
+        to take its place. Groups may have their own.
+    max_grad_norm : float, optional
+        If the 2-norm of all gradients together is larger, the step uses gradients scaled down to it (the gradients
+        themselves stay as they are). See `numbopt.clip_grad_norm_`.
+    nonfinite : {"propagate", "raise", "skip"}
+        What a step does about a gradient with NaN or infinity: use it as it is; raise a ValueError that names the
+        parameter, with nothing changed; or change nothing and count it in `skipped_steps`.
+
+    Attributes
+    ----------
+    max_grad_norm, nonfinite
+        As given; may be changed.
+    grad_norm : float or None
+        The norm of the gradients at the last step that needed it.
+    skipped_steps : int
+        Steps that did nothing because of ``nonfinite="skip"``.
+
     Notes
     -----
     Before the rule, the loop applies what is common to all algorithms: ``maximize`` changes the sign of the gradient
     ``g``; ``weight_decay`` makes it ``g + weight_decay * p``, or, where `is_decoupled` says so, multiplies ``p`` by
     ``1 - lr * weight_decay``. Complex parameters are updated as their real and imaginary parts.
     """
+
+    common_options = checks.COMMON | checks.CONSTRAINTS
 
     rule: ClassVar[Rule]
     """The formula; `rule_for` may choose another one by the options of a group."""
@@ -50,6 +84,24 @@ class ElementwiseOptimizer(Optimizer):
 
     decoupled_weight_decay: ClassVar[bool] = False
     """Whether ``weight_decay`` shrinks the parameter instead of entering the gradient."""
+
+    def __init__(
+        self,
+        params: Any,
+        defaults: Mapping[str, Any],
+        *,
+        max_grad_norm: float | None = None,
+        nonfinite: str = "propagate",
+        **constraints: Any,
+    ) -> None:
+        unknown = constraints.keys() - checks.CONSTRAINTS.keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {min(unknown)!r}")
+        self.max_grad_norm, self.nonfinite = max_grad_norm, nonfinite
+        self.grad_norm: float | None = None
+        self.skipped_steps = 0
+        self._check_guards()
+        super().__init__(params, {**defaults, **constraints})
 
     # ---- what an algorithm states
 
@@ -104,57 +156,82 @@ class ElementwiseOptimizer(Optimizer):
         super()._set_up()
         self._entries: list[_Entry] = []
         self._tables: list[Table] | None = None  # None: to be made before the next step
-        self._rules: list[Rule] = []
+        self._kinds: list[tuple[Rule, int | None]] = []  # rule and identity of bounds, if arrays, of each group
         self._gradients_seen: int | None = None  # None: the gradients in use are not those of the parameters
+        self._addresses: Any = None  # of the gradients in use, 0 where there is none
+        self._projects: list[tuple[int, Callable[[Array], Any]]] = []
         self._given: list[Any] = []
         self._converted: dict[int, Array] = {}
         self._spans: list[tuple[int, int]] = []
 
+    def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._checked_options(group)
+        if values["bounds"] is not checks.UNBOUNDED:
+            for parameter in group.get("params", ()):
+                _check_bounds(parameter, values["bounds"])
+        return values
+
     def _parameters_changed(self) -> None:
         self._forget_tables()
+        bounds = self._group_options[-1].values["bounds"]
+        if bounds is not checks.UNBOUNDED:
+            for parameter in self._parameters[len(self._entries) :]:
+                _move_inside(parameter, bounds)
         self._entries += [_Entry(parameter) for parameter in self._parameters[len(self._entries) :]]
 
     def _options_changed(self) -> None:
-        if [self.rule_for(group.values) for group in self._group_options] != self._rules:
+        kinds = [
+            (self.rule_for(known.values), id(group.get("bounds")) if _are_arrays(known.values["bounds"]) else None)
+            for known, group in zip(self._group_options, self.param_groups, strict=True)
+        ]
+        projects = [known.values["project"] for known in self._group_options for _ in range(known.size)]
+        self._projects = [(position, project) for position, project in enumerate(projects) if project is not None]
+        if kinds != self._kinds:
             self._forget_tables()
+            self._kinds = kinds
 
     def _forget_tables(self) -> None:
         """Take the clocks back, so that tables can be made anew."""
         if self._tables is None:
             return
         for entry in self._entries:
-            entry.clock, entry.place = self._clock_of(entry), None
-        self._tables = None
+            entry.clock = self._clock_of(entry)
         self._gradients_seen = None
         self._given = []
+        self._tables = None  # last: until now, should a keyboard interrupt come, the clocks in the tables count
 
     def _clock_of(self, entry: _Entry) -> Clock | None:
-        if entry.place is None:
+        if self._tables is None or entry.place is None:
             return entry.clock
         table, position = entry.place
         clock: Clock | None = table.clock_of(position)
         return clock
 
     def _make_tables(self) -> list[Table]:
-        """Sort the parameters into tables by rule and dtype."""
-        self._rules = [self.rule_for(group.values) for group in self._group_options]
-        group_of = [g for g, group in enumerate(self._group_options) for _ in range(group.size)]
-        members: dict[tuple[Rule, np.dtype[Any]], list[int]] = {}
-        for position, entry in enumerate(self._entries):
-            key = self._rules[group_of[position]], entry.parameter.flat_dtype
+        """Sort the parameters into tables by rule, kind of bounds and dtype."""
+        groups = [group for group in self._group_options for _ in range(group.size)]
+        members: dict[tuple[Rule, bool, np.dtype[Any]], list[int]] = {}
+        for position, (entry, group) in enumerate(zip(self._entries, groups, strict=True)):
+            bound_arrays = _are_arrays(group.values["bounds"])
+            key = self.rule_for(group.values), bound_arrays, entry.parameter.flat_dtype
             members.setdefault(key, []).append(position)
+            entry.bounds = _arrays_like(entry.parameter, group.values["bounds"]) if bound_arrays else ()
         tables = []
-        for (rule, dtype), positions in members.items():
+        for (rule, bound_arrays, dtype), positions in members.items():
             entries = [self._entries[position] for position in positions]
             _allocate(entries, rule.state, dtype)
+            arrays = [[*(entry.state[name] for name in rule.state), *entry.bounds] for entry in entries]
             table = Table(
                 rule,
                 dtype,
                 np.array(positions),
                 np.array([entry.parameter.flat_size for entry in entries]),
                 np.array([entry.parameter._address for entry in entries]),
-                np.array([[address_of(entry.state[name]) for entry in entries] for name in rule.state], np.int64),
-                [self._group_options[group_of[position]] for position in positions],
+                np.array([[address_of(array) for array in row] for row in arrays], np.int64)
+                .reshape(len(entries), -1)
+                .T,
+                bound_arrays,
+                [groups[position] for position in positions],
                 [entry.clock for entry in entries],
             )
             tables.append(table)
@@ -175,6 +252,7 @@ class ElementwiseOptimizer(Optimizer):
         if self._tables is None:
             self._tables = self._make_tables()
         self._gradients_seen = None
+        self._addresses = addresses
         for table in self._tables:
             table.use_gradients(addresses)
         self._gradients_seen = seen
@@ -191,7 +269,7 @@ class ElementwiseOptimizer(Optimizer):
             if array is None:
                 kept.append(None)
                 continue
-            values = checked_values(array, parameter, "gradient")
+            values = checked_values(array, parameter, "gradient", position)
             data = parameter._data
             alike = values.dtype == data.dtype and values.strides == data.strides
             if alike and values is array and values.flags.aligned:
@@ -215,13 +293,13 @@ class ElementwiseOptimizer(Optimizer):
         """Refuse a gradient in the memory of a parameter, unless it is all of its own parameter."""
         parameter = self._parameters[position]
         if len(self._spans) != len(self._parameters):
-            spans = [(p._address, p._address + p._data.nbytes) for p in self._parameters]
+            spans = [(p._address, p._address + p._data.nbytes) if p.size else (0, 0) for p in self._parameters]
             self._spans = sorted(spans, key=operator.itemgetter(1))
-        if address == parameter._address:
+        if address == parameter._address or not parameter.size:
             return
         next_one = bisect.bisect_right(self._spans, address, key=operator.itemgetter(1))
         if next_one < len(self._spans) and self._spans[next_one][0] < address + parameter._data.nbytes:
-            raise ValueError(f"gradient of {label(parameter)} shares memory with a parameter; pass a copy of it")
+            raise ValueError(f"gradient of {label(parameter, position)} shares memory with a parameter; pass a copy")
 
     # ---- the step
 
@@ -235,10 +313,19 @@ class ElementwiseOptimizer(Optimizer):
                 self._use_given_gradients(grads)
             elif self._gradients_seen != gradient_changes.count:
                 self._use_own_gradients()
-            self._update()
+            scale: float | None = 1.0
+            if self.max_grad_norm is not None or self.nonfinite != "propagate":
+                scale = self._gradient_scale()
+            if scale is None:
+                self.skipped_steps += 1
+                return loss
+            self._update(scale)
+            for position, project in self._projects:
+                if self._addresses[position]:
+                    _project(self._parameters[position], project)
         return loss
 
-    def _update(self) -> None:
+    def _update(self, scale: float) -> None:
         """Advance the clocks and launch the kernels. Whatever can fail comes before `run`."""
         calls: list[Callable[[], object]] = []
         advance = self.advance
@@ -253,7 +340,7 @@ class ElementwiseOptimizer(Optimizer):
                 clock, scalars = advance(options, clock)
                 lines.append((group, clock))
                 values += scalars
-                values += group.common
+                values += group.common if scale == 1.0 else (group.common[0] * scale, *group.common[1:])
             if lines:
                 table.set_scalars(values)
                 calls += table.calls(lines)
@@ -268,20 +355,62 @@ class ElementwiseOptimizer(Optimizer):
                 for name, value in values.items():
                     state[name][...] = complex(value, value) if state[name].dtype.kind == "c" else value
 
-    def _common_scalars(self, options: Mapping[str, Any]) -> tuple[float, float, float]:
+    def _common_scalars(self, options: Mapping[str, Any]) -> tuple[float, ...]:
         sign = -1.0 if options["maximize"] else 1.0
-        decay = options.get("weight_decay", 0.0)
-        if decay and self.is_decoupled(options):
-            return sign, 0.0, 1.0 - options["lr"] * decay
-        return sign, decay, 1.0
+        l2, shrink = options.get("weight_decay", 0.0), 1.0
+        if l2 and self.is_decoupled(options):
+            l2, shrink = 0.0, 1.0 - options["lr"] * l2
+        bounds = options["bounds"] if not _are_arrays(options["bounds"]) else (0.0, 0.0)
+        return sign, l2, shrink, *bounds
+
+    # ---- looking at the gradients before the step
+
+    def _check_guards(self) -> None:
+        if self.max_grad_norm is not None and not checks.as_float("max_grad_norm", self.max_grad_norm) >= 0:
+            raise ValueError(f"max_grad_norm must be None or a number >= 0, got {self.max_grad_norm!r}")
+        if self.nonfinite not in ("propagate", "raise", "skip"):
+            raise ValueError(f"nonfinite must be 'propagate', 'raise' or 'skip', got {self.nonfinite!r}")
+
+    def _gradient_scale(self) -> float | None:
+        """Return the factor that ``max_grad_norm`` asks for, or None if the step is to be skipped."""
+        self._check_guards()
+        self.grad_norm = self._norm_of_gradients()
+        if self.nonfinite != "propagate" and not math.isfinite(self.grad_norm):
+            for position, parameter in enumerate(self._parameters):
+                if self._addresses[position] and not np.isfinite(self._gradient_of(position)).all():
+                    if self.nonfinite == "skip":
+                        return None
+                    raise ValueError(
+                        f"gradient of {label(parameter)} has NaN or infinity; mend it, or use nonfinite='skip'"
+                    )
+        return 1.0 if self.max_grad_norm is None else clip_coefficient(self.max_grad_norm, self.grad_norm)
+
+    def _norm_of_gradients(self) -> float:
+        squares = 0.0
+        for table in self._tables or ():
+            squares += table.sum_of_squares()
+        return math.sqrt(squares)
+
+    def _gradient_of(self, position: int) -> Any:
+        """Return the gradient in use, an array."""
+        if self._gradients_seen is not None:
+            return self._parameters[position]._grad
+        given = self._given[position]
+        return self._converted[position] if given is _CONVERTED else given
 
     # ---- state
 
-    def _state_of(self, position: int) -> MutableMapping[str, Any]:
+    def _state_of(self, position: int) -> dict[str, Any]:
         entry = self._entries[position]
         clock = self._clock_of(entry)
-        values = {} if clock is None else {**self.clock_to_state(clock), **entry.state}
-        return ParameterState(self, position, values)
+        return {} if clock is None else {**self.clock_to_state(clock), **entry.state}
+
+    def _checked_state(self, position: int, key: str, value: Any) -> Any:
+        parameter = self._parameters[position]
+        if key not in self.clock_names:
+            return checked_values(value, parameter, f"state {key!r}")
+        low = 0 if key == "step" else -math.inf
+        return checks.Number(f"state of {label(parameter)}", low)(key, value)
 
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
         self._forget_tables()
@@ -299,6 +428,53 @@ class ElementwiseOptimizer(Optimizer):
     def _options_of(self, position: int) -> dict[str, Any]:
         sizes = itertools.accumulate(group.size for group in self._group_options)
         return next(group.values for group, end in zip(self._group_options, sizes, strict=True) if position < end)
+
+
+class Common(TypedDict, total=False):
+    """Keyword arguments that all algorithms share; see `ElementwiseOptimizer`."""
+
+    bounds: tuple[Any, Any] | None
+    project: Callable[[Array], Any] | None
+    max_grad_norm: float | None
+    nonfinite: str
+
+
+def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
+    """Refuse bounds that do not fit ``parameter``."""
+    if parameter.dtype.kind == "c":
+        raise ValueError(f"bounds of {label(parameter)}, which is complex, have no meaning; use project=")
+    for bound in bounds:
+        try:
+            np.broadcast_to(bound, parameter.shape)
+        except ValueError:
+            raise ValueError(
+                f"bounds of shape {np.shape(bound)} do not fit {label(parameter)} of shape {parameter.shape}"
+            ) from None
+
+
+def _move_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
+    data = parameter._data
+    if np.any((data < bounds[0]) | (data > bounds[1])):
+        np.clip(data, *bounds, out=data)
+        warnings.warn(f"{label(parameter)} started outside its bounds and was moved inside", stacklevel=2)
+
+
+def _project(parameter: Parameter, project: Callable[[Array], Any]) -> None:
+    projected = project(parameter._data)
+    if projected is not None:
+        parameter.data = projected
+
+
+def _are_arrays(bounds: tuple[Any, Any]) -> bool:
+    """Whether each element has bounds of its own."""
+    return any(isinstance(bound, np.ndarray) for bound in bounds)
+
+
+def _arrays_like(parameter: Parameter, bounds: tuple[Any, Any]) -> tuple[Array, Array]:
+    """Return copies of bounds that lie in memory as ``parameter`` does."""
+    lower, upper = (parameter.unflatten(np.empty(parameter.flat_size, parameter.flat_dtype)) for _ in bounds)
+    lower[...], upper[...] = bounds
+    return lower, upper
 
 
 _CONVERTED = object()  # stands for a gradient whose values were copied, and must be again at the next step

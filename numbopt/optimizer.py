@@ -1,8 +1,9 @@
 """Optimizer: param groups, checked options, hooks, state dicts; everything but the updates themselves."""
 
 import copy
+import itertools
 import threading
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,14 +34,17 @@ class GroupOptions:
         The options.
     common : tuple of float
         What the optimizer derives from them for every step.
+    params : tuple of Parameter
+        The parameters of the group.
     size : int
-        The number of parameters in the group.
+        Their number.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, params: tuple[Parameter, ...]) -> None:
         self.values: dict[str, Any] = {}
         self.common: tuple[float, ...] = ()
-        self.size = size
+        self.params = params
+        self.size = len(params)
 
 
 class Optimizer:
@@ -70,13 +74,16 @@ class Optimizer:
     """
 
     options: ClassVar[Mapping[str, checks.Check]] = {}
-    """The checks of the options of a group, by name; those of `numbopt.options.COMMON` come on top."""
+    """The checks of the options that a group must have, by name."""
+
+    common_options: ClassVar[Mapping[str, tuple[checks.Check, Any]]] = checks.COMMON
+    """Checks and defaults of options that a group may have."""
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         self._step_pre_hooks, self._step_post_hooks = Hooks(), Hooks()
         self._state_dict_pre_hooks, self._state_dict_post_hooks = Hooks(), Hooks()
         self._load_pre_hooks, self._load_post_hooks = Hooks(), Hooks()
-        self.defaults: dict[str, Any] = {**_COMMON_DEFAULTS, **defaults}
+        self.defaults: dict[str, Any] = dict(defaults)
         if not any(value is required for value in self.defaults.values()):
             self._checked_options(self.defaults)  # before the parameters are looked at, as torch does
         self._set_up()
@@ -110,6 +117,7 @@ class Optimizer:
         TypeError, ValueError
             If the group, a parameter or an option is not valid, or a parameter is in the optimizer already.
         """
+        self._refresh_options()  # refuses edited groups now, before anything has changed
         check_is_group(param_group)
         parameters, names = as_parameters(param_group["params"])
         group = {**self.defaults, **param_group, "params": tuple(parameters)}
@@ -124,6 +132,8 @@ class Optimizer:
                 f"{'with' if names else 'without'} names to the optimizer"
             )
         if names is not None:
+            if len(names) != len(parameters) or len(set(names)) < len(names):
+                raise ValueError(f"names of parameters must be distinct, one for each, got {names}")
             group["param_names"] = list(names)
             taken = set(names).intersection(name for name in self._names if name)
             if taken:
@@ -133,7 +143,7 @@ class Optimizer:
         self.param_groups.append(group)
         self._parameters = everything
         self._names += names or [parameter.name for parameter in parameters]
-        self._group_options.append(GroupOptions(len(parameters)))
+        self._group_options.append(GroupOptions(group["params"]))
         self._take_groups(self.param_groups)
         self._parameters_changed()
 
@@ -142,12 +152,11 @@ class Optimizer:
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of ``group`` as plain values, checked."""
-        known = {**checks.COMMON, **self.options}
         for key in group:
-            if key not in known and key not in ("params", "param_names") and key not in checks.NOTES:
-                raise unknown_key(str(key), known)
-        values = {}
-        for key, check in known.items():
+            if not any(key in known for known in (self.options, self.common_options, checks.NOTES, _PARAMETERS)):
+                raise unknown_key(str(key), {*self.options, *self.common_options})
+        values = {key: check(key, group.get(key, default)) for key, (check, default) in self.common_options.items()}
+        for key, check in self.options.items():
             if key not in group:
                 raise ValueError(f"param group lacks the option {key!r}; set it, or give it to the constructor")
             values[key] = check(key, group[key])
@@ -172,15 +181,18 @@ class Optimizer:
 
     def _take_groups(self, groups: list[dict[str, Any]]) -> None:
         """Check the options of all groups, then use them."""
-        if [len(group.get("params", ())) for group in groups] != [known.size for known in self._group_options]:
-            raise ValueError("param_groups or their 'params' have another length than before; use add_param_group")
+        if len(groups) != len(self._group_options) or not all(
+            group.get("params") is known.params for group, known in zip(groups, self._group_options, strict=True)
+        ):
+            raise ValueError("param_groups or their 'params' were replaced; use add_param_group, or a new optimizer")
         checked = [self._checked_options(group) for group in groups]
+        self._groups_seen = None  # until all is done, should a keyboard interrupt come
         for known, values in zip(self._group_options, checked, strict=True):
             known.values, known.common = values, self._common_scalars(values)
-        fixed = all(checks.is_fixed([group[key] for key in self._group_options[0].values]) for group in groups)
+        self._options_changed()
+        fixed = all(checks.is_fixed([group[key] for key in self.options]) for group in groups)
         # The content of a list or an array may change at any time; then nothing is equal to what was seen.
         self._groups_seen = [dict(group) for group in groups] if fixed else None
-        self._options_changed()
 
     def _options_changed(self) -> None:
         """Take notice of edited options, which have been checked."""
@@ -256,14 +268,19 @@ class Optimizer:
             names = self._names
             if None in names:
                 raise ValueError("grads is a dict, but not all parameters have names; pass a list, or name them")
-            unknown = [name for name in grads if name not in names]
+            known = set(names)
+            if len(known) < count:
+                raise ValueError(f"grads is a dict, but parameters share names, {names}; pass a list, or rename them")
+            unknown = [name for name in grads if name not in known]
             if unknown:
                 raise ValueError(f"grads has names that no parameter has: {unknown}; there are {names}")
             return [grads.get(name) for name in names]
-        if isinstance(grads, (list, tuple)) and len(grads) == count and not np.isscalar(grads[0]):
+        if isinstance(grads, (list, tuple)):
+            if count == 1 and self._parameters[0].ndim and grads and np.isscalar(grads[0]):
+                return [grads]  # a list of numbers is an array
+            if len(grads) != count:
+                raise ValueError(f"grads has {len(grads)} entries for {count} parameters; give one each, None to skip")
             return list(grads)
-        if isinstance(grads, (list, tuple)) and not (count == 1 and grads and np.isscalar(grads[0])):
-            raise ValueError(f"grads has {len(grads)} entries for {count} parameters; give one each, None to skip")
         if count != 1:
             raise TypeError(f"grads must be a list with one array for each of {count} parameters, or a dict by name")
         return [grads]
@@ -305,8 +322,8 @@ class Optimizer:
         """
         return State(self)
 
-    def _state_of(self, position: int) -> MutableMapping[str, Any]:
-        """Return the state of a parameter, empty before its first gradient."""
+    def _state_of(self, position: int) -> dict[str, Any]:
+        """Return the state of a parameter as it is now, arrays as views; empty before its first gradient."""
         raise NotImplementedError
 
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
@@ -331,11 +348,11 @@ class Optimizer:
         """
         for hook in tuple(self._state_dict_pre_hooks.values()):
             hook(self)
-        numbers = iter(range(len(self._parameters)))
+        numbers = {id(parameter): position for position, parameter in enumerate(self._parameters)}
         groups = []
         for group in self.param_groups:
-            packed = {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
-            packed["params"] = [next(numbers) for _ in group["params"]]
+            packed = {key: copy.deepcopy(value) for key, value in group.items() if key not in _NOT_STATE}
+            packed["params"] = [numbers[id(parameter)] for parameter in group["params"]]
             groups.append(packed)
         states = ((position, self._state_of(position)) for position in range(len(self._parameters)))
         state: dict[Any, Any] = {position: _copied(state) for position, state in states if state}
@@ -368,6 +385,7 @@ class Optimizer:
         groups, states = self._fitting(state_dict)
         self._take_groups(groups)
         self.param_groups[:] = groups
+        self._names = [name for group in groups for name in group.get("param_names", ())] or self._names
         for position in range(len(self._parameters)):
             self._replace_state(position, states.get(position, {}))
         self._notes = copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)})
@@ -387,7 +405,8 @@ class Optimizer:
                 f"{len(loaded)} for {len(self.param_groups)}"
             )
         if any(
-            len(theirs["params"]) != len(ours["params"]) for theirs, ours in zip(loaded, self.param_groups, strict=True)
+            len(theirs.get("params", ())) != len(ours["params"])
+            for theirs, ours in zip(loaded, self.param_groups, strict=True)
         ):
             raise ValueError(
                 "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
@@ -400,7 +419,11 @@ class Optimizer:
                 missing = sorted(set(map(str, self._names)) - set(names))
                 raise ValueError(f"loaded state dict has other names of parameters; it lacks {missing}")
             by_name = dict(zip(names, numbers, strict=True))
-            numbers = [by_name[name] for name in self._names]
+            names = self._names
+            numbers = [by_name[name] for name in names]
+        if names:  # in the order of the parameters here; as they are there if here are none
+            for group, end in zip(groups, itertools.accumulate(len(group["params"]) for group in groups), strict=True):
+                group["param_names"] = names[end - len(group["params"]) : end]
         states: dict[int, Mapping[str, Any]] = {}
         for position, number in enumerate(numbers):
             state = state_dict["state"].get(number)
@@ -412,11 +435,7 @@ class Optimizer:
 
     def _loaded_group(self, ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         """Return a group with the options of ``theirs`` and the parameters of ``ours``."""
-        group = {**ours, **copy.deepcopy({key: value for key, value in theirs.items() if key != "params"})}
-        group["params"] = ours["params"]
-        if "param_names" in ours:
-            group["param_names"] = ours["param_names"]
-        return group
+        return {**ours, **copy.deepcopy({key: value for key, value in theirs.items() if key not in _NOT_STATE})}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
         """Return one loaded entry: arrays checked for shape and type, numbers as they are."""
@@ -457,7 +476,7 @@ class Optimizer:
     def __getstate__(self) -> dict[str, Any]:
         """Return what `copy.deepcopy` and `pickle` need; hooks are left out."""
         own = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        states = [dict(self._state_of(position)) for position in range(len(self._parameters))]
+        states = [self._state_of(position) for position in range(len(self._parameters))]
         return {**own, "_notes": self._notes, "_states": states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -479,7 +498,8 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-_COMMON_DEFAULTS = {"maximize": False, "foreach": None, "capturable": False, "differentiable": False, "fused": None}
+_PARAMETERS = ("params", "param_names")
+_NOT_STATE = ("params", *checks.CONSTRAINTS)  # bounds belong to the problem, not to the state of its solution
 
 
 def _span(parameter: Parameter) -> tuple[int, int]:

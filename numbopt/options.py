@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 Check = Callable[[str, Any], Any]
 
 
@@ -61,7 +63,8 @@ class Pair:
 
     def __call__(self, name: str, value: Any) -> tuple[float, float]:
         """Return ``value`` as a pair of floats."""
-        if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        is_ordered = isinstance(value, (tuple, list)) or getattr(value, "ndim", 0) > 0
+        if not is_ordered or len(value) != 2:
             raise TypeError(f"{name} must be a pair of numbers, got {value!r}")
         first, second = (check(f"{name}[{i}]", v) for i, (check, v) in enumerate(zip(self.checks, value, strict=True)))
         return first, second
@@ -69,7 +72,8 @@ class Pair:
 
 def flag(name: str, value: Any) -> bool:
     """Check of an option that is on or off."""
-    if value is None or (not isinstance(value, bool) and value not in (0, 1)):
+    value = _element(name, value)
+    if not isinstance(value, (bool, int, float)) or value not in (0, 1):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
@@ -80,26 +84,71 @@ def ignored(name: str, value: Any) -> None:
 
 def not_differentiable(name: str, value: Any) -> bool:
     """Check of ``differentiable``, which numbopt cannot be."""
-    if value:
+    if value is not None and flag(name, value):
         raise ValueError("differentiable=True is not supported: numbopt records no graph; leave it False")
     return False
 
 
+UNBOUNDED = (-math.inf, math.inf)
+
+
+def bounds(name: str, value: Any) -> tuple[Any, Any]:
+    """Check of a lower and an upper bound: None, numbers or arrays; return floats or arrays of float64."""
+    if value is None:
+        return UNBOUNDED
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair (lower, upper) of numbers, arrays or None, got {value!r}")
+    lower, upper = (
+        infinite if bound is None else _bound(name, bound)
+        for bound, infinite in zip(value, (-math.inf, math.inf), strict=True)
+    )
+    if np.any(np.greater(lower, upper)):
+        raise ValueError(f"{name} must have lower <= upper everywhere, got {value!r}")
+    return lower, upper
+
+
+def _bound(name: str, value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be real numbers or arrays of them, got {value!r}")
+    if np.isnan(array).any():
+        raise ValueError(f"{name} must not hold NaN, got {value!r}")
+    return float(array) if array.ndim == 0 else array.astype(np.float64)
+
+
+def projection(name: str, value: Any) -> Callable[[Any], Any] | None:
+    """Check of a function on the data of a parameter, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be None or a function of the parameter's array, got {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
 def as_float(name: str, value: Any) -> float:
     """Return a real number or an array of one element as a float."""
-    shape = getattr(value, "shape", None)
-    if shape is not None and hasattr(value, "item"):
-        if math.prod(shape) != 1:
-            raise ValueError(f"Tensor {name} must be 1-element, got shape {tuple(shape)}; pass a float")
-        value = value.item()
+    value = _element(name, value)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number or an array of one element, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large for a float") from None
+
+
+def _element(name: str, value: Any) -> Any:
+    """Return the only element of an array, anything else as it is."""
+    shape = getattr(value, "shape", None)
+    if shape is None or not hasattr(value, "item"):
+        return value
+    if math.prod(shape) != 1:
+        raise ValueError(f"Tensor {name} must be 1-element, got shape {tuple(shape)}; pass a single value")
+    return value.item()
 
 
 def is_fixed(values: Sequence[Any]) -> bool:
     """Whether none of ``values`` can change without being replaced, as the content of a list or an array can."""
-    return not any(isinstance(value, list) or getattr(value, "shape", None) is not None for value in values)
+    return not any(
+        hasattr(value, "__setitem__") or (isinstance(value, tuple) and not is_fixed(value)) for value in values
+    )
 
 
 LR = Number("learning rate", low=0)
@@ -108,14 +157,17 @@ WEIGHT_DECAY = Number("weight_decay value", low=0)
 MOMENTUM = Number("momentum value", low=0)
 BETAS = Pair(Number("beta parameter at index 0", low=0, below=1), Number("beta parameter at index 1", low=0, below=1))
 
-COMMON: dict[str, Check] = {
-    "maximize": flag,
-    "foreach": ignored,
-    "capturable": ignored,
-    "fused": ignored,
-    "differentiable": not_differentiable,
+COMMON: dict[str, tuple[Check, Any]] = {
+    "maximize": (flag, False),
+    "foreach": (ignored, None),
+    "capturable": (ignored, False),
+    "fused": (ignored, None),
+    "differentiable": (not_differentiable, False),
 }
-"""Options that every optimizer's groups may hold."""
+"""Check and default of the options that a group of any optimizer may hold."""
+
+CONSTRAINTS: dict[str, tuple[Check, Any]] = {"bounds": (bounds, None), "project": (projection, None)}
+"""The same for groups of optimizers that update each element for itself."""
 
 NOTES = frozenset({"name", "initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum", "use_beta1"})
 """Keys that schedulers and users write into groups and that no optimizer reads."""

@@ -20,7 +20,7 @@ _REAL_DTYPE: dict[np.dtype[Any], np.dtype[Any]] = {
 
 
 class GradientChanges:
-    """Counts how often any gradient in the process became None or another array.
+    """Says by another ``count`` that some gradient in the process became None or another array.
 
     Optimizers compare ``count`` with what it was when they last looked. One count for all, because a parameter may
     belong to several optimizers; a look in vain costs them little.
@@ -30,9 +30,9 @@ class GradientChanges:
         self._counter = itertools.count(1)  # `next` on it cannot be interrupted by another thread
         self.count = 0
 
-    def note(self) -> None:
-        """Say that a gradient changed its identity."""
-        self.count = next(self._counter)
+    def new_count(self) -> int:
+        """Return a count that was never there."""
+        return next(self._counter)
 
 
 gradient_changes = GradientChanges()
@@ -101,8 +101,8 @@ class Parameter(NDArrayOperatorsMixin):
         axes = _memory_order(data)
         if axes is None:  # a copy that kept the gaps of its strided original cannot be: copy(order="K") closes them
             raise ValueError(
-                f"{_label(name)} is strided (shape {data.shape}, strides {data.strides}): its elements do not lie side "
-                "by side in memory; pass numpy.ascontiguousarray(...) of it, or numbopt.Parameter(...), which copies"
+                f"{_label(name, data.shape)} is strided ({data.strides} bytes): its elements do not lie side by side "
+                "in memory; pass numpy.ascontiguousarray(...) of it, or numbopt.Parameter(...), which copies"
             )
         self._axes = axes
         self._data = data
@@ -138,9 +138,7 @@ class Parameter(NDArrayOperatorsMixin):
         if value is self._grad:
             return
         if value is None:
-            self._grad = None
-            self._grad_address = 0
-            gradient_changes.note()
+            self._set_gradient(None, 0)
             return
         array = checked_values(value, self, "gradient")
         np.copyto(self._gradient_buffer(), array, casting="same_kind")
@@ -155,9 +153,14 @@ class Parameter(NDArrayOperatorsMixin):
     def _show_gradient(self) -> None:
         """Let `grad` be the buffer."""
         if self._grad is None:
-            self._grad = self._gradient_buffer()
-            self._grad_address = address_of(self._grad)
-            gradient_changes.note()
+            buffer = self._gradient_buffer()
+            self._set_gradient(buffer, address_of(buffer))
+
+    def _set_gradient(self, grad: Array | None, address: int) -> None:
+        """Let `grad` be another array or None, and optimizers know."""
+        count = gradient_changes.new_count()
+        # No call in this line: neither a keyboard interrupt nor another thread comes in between.
+        self._grad, self._grad_address, gradient_changes.count = grad, address, count
 
     # ---- the flat view
 
@@ -338,33 +341,33 @@ def pack(arrays: Iterable[ArrayLike] | Mapping[str, ArrayLike]) -> Pack:
     return result
 
 
-def checked_values(value: Any, parameter: Parameter, what: str) -> Array:
+def checked_values(value: Any, parameter: Parameter, what: str, position: int | None = None) -> Array:
     """Return ``value`` as an array that may be copied into ``parameter``, or raise an error that says why not."""
     if type(value) is not np.ndarray:
         if isinstance(value, np.ma.MaskedArray):
-            raise TypeError(f"{what} of {label(parameter)} is a masked array; pass its .filled(0) or .data")
+            raise TypeError(f"{what} of {label(parameter, position)} is a masked array; pass its .filled(0) or .data")
         try:
             value = np.asarray(value)
-        except ValueError as error:  # a ragged list
-            raise ValueError(f"{what} of {label(parameter)} cannot become an array: {error}") from None
+        except Exception as error:  # a ragged list, a tensor on another device
+            raise ValueError(f"{what} of {label(parameter, position)} cannot become an array: {error}") from error
     data = parameter._data
     if value.dtype is not data.dtype and (
         value.dtype.kind not in "fciub" or not np.can_cast(value.dtype, data.dtype, "same_kind")
     ):
         hint = "pass its .real if that is what you mean" if value.dtype.kind == "c" else "convert it first"
-        raise TypeError(f"{what} of {label(parameter)} is {value.dtype}, the parameter {data.dtype}; {hint}")
+        raise TypeError(f"{what} of {label(parameter, position)} is {value.dtype}, the parameter {data.dtype}; {hint}")
     if value.shape != data.shape:
         raise ValueError(
-            f"{what} of {label(parameter)} has shape {value.shape}, the parameter has shape {data.shape}; "
+            f"{what} of {label(parameter, position)} has shape {value.shape}, the parameter has shape {data.shape}; "
             "they must be the same"
         )
     array: Array = value
     return array
 
 
-def label(parameter: Parameter) -> str:
-    """Name a parameter in a message."""
-    return _label(parameter.name) if parameter.name else f"a parameter of shape {parameter.shape}"
+def label(parameter: Parameter, position: int | None = None) -> str:
+    """Name a parameter in a message, by its position among others where it has no name."""
+    return _label(parameter.name, parameter.shape, position)
 
 
 def address_of(array: Array) -> int:
@@ -377,26 +380,32 @@ def address_of(array: Array) -> int:
 _DATA_FIELD = object.__basicsize__
 
 
-def _label(name: str | None) -> str:
-    return f"parameter {name!r}" if name else "the parameter"
+def _label(name: str | None, shape: tuple[int, ...], position: int | None = None) -> str:
+    if name:
+        return f"parameter {name!r}"
+    return f"{'a parameter' if position is None else f'parameter {position}'} of shape {shape}"
 
 
 def _checked(data: Any, name: str | None, *, in_place: bool = False) -> Array:
     """Return ``data`` as a plain ndarray of a type that can be optimized."""
     if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(f"{_label(name)} is a masked array; pass its .filled(...) or .data")
-    array = np.asarray(data)
+        raise TypeError(f"{_label(name, data.shape)} is a masked array; pass its .filled(...) or .data")
+    try:
+        array = np.asarray(data)
+    except Exception as error:
+        raise ValueError(
+            f"{f'parameter {name!r}' if name else 'a parameter'} cannot become an array: {error}"
+        ) from error
+    who = _label(name, array.shape)
     if array.dtype not in _REAL_DTYPE:
         raise TypeError(
-            f"{_label(name)} has dtype {array.dtype}; numbopt optimizes float32, float64, complex64 and complex128 in "
+            f"{who} has dtype {array.dtype}; numbopt optimizes float32, float64, complex64 and complex128 in "
             "native byte order: convert it with .astype(...)"
         )
     if in_place and not array.flags.writeable:
-        raise ValueError(
-            f"{_label(name)} is read-only; pass a writeable array, or numbopt.Parameter(...), which copies"
-        )
+        raise ValueError(f"{who} is read-only; pass a writeable array, or numbopt.Parameter(...), which copies")
     if in_place and not array.flags.aligned:
-        raise ValueError(f"{_label(name)} is not aligned in memory; pass a copy of it")
+        raise ValueError(f"{who} is not aligned in memory; pass a copy of it")
     return array
 
 

@@ -93,7 +93,7 @@ def test_code_of_the_readme_runs_and_finds_the_minimum(tmp_path):
         "assert opt.state_dict()['state'][0]['step'] == 500",
         """
 opt = HeavyBall([w, b])
-w.data, b.data = 0, 0
+w.data[...], b.data[...] = 0, 0
 for _ in range(1000):
     opt.step(closure)
 assert np.allclose([*w.data, *b.data], [1, -2, 3, 0.5], atol=1e-2)

@@ -11,6 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
@@ -30,10 +31,12 @@ SCALAR_COUNT: Any
 STATE_ARRAYS: Any
 LOAD_STATE: Any
 STORE_STATE: Any
+BOUND_ARRAYS: Any
+CLIP: Any
 RUN_ROWS: Any
 
-COMMON_SCALARS = ("grad_scale", "l2", "shrink")
-"""Scalars of every rule: factor of the gradient, L2 decay and factor of the parameter, applied before the rule."""
+COMMON_SCALARS = ("grad_scale", "l2", "shrink", "lower", "upper")
+"""Scalars of every rule: factor of the gradient, L2 decay and factor of the parameter before it, bounds after it."""
 
 
 class Rule(NamedTuple):
@@ -51,6 +54,14 @@ class Rule(NamedTuple):
     scalars: tuple[str, ...] = ()
     """Names of the scalars in ``h``, in the order in which `advance` gives them."""
 
+    @functools.cache  # noqa: B019  # rules live as long as their modules
+    def compiled(self) -> Any:
+        """Return the function compiled, to be called in compiled code of one's own.
+
+        There, ``h`` may be any named tuple with the names in `scalars`.
+        """
+        return specialise(self.function, {}, cached=False)
+
 
 class Kernels(NamedTuple):
     """The two ways to launch the same block body."""
@@ -60,8 +71,11 @@ class Kernels(NamedTuple):
 
 
 @functools.cache
-def kernels_for(rule: Rule) -> Kernels:
-    """Compile the loops around ``rule``; the work is done when they are first needed for a dtype."""
+def kernels_for(rule: Rule, bound_arrays: bool = False) -> Kernels:
+    """Compile the loops around ``rule``; the work is done when they are first needed for a dtype.
+
+    With ``bound_arrays``, each element has bounds of its own, and the last two addresses of a row are theirs.
+    """
     names = (*rule.scalars, *COMMON_SCALARS)
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name) or names.count(name) > 1:
@@ -76,6 +90,8 @@ def kernels_for(rule: Rule) -> Kernels:
         "STATE_ARRAYS": arrays,
         "LOAD_STATE": load,
         "STORE_STATE": store,
+        "BOUND_ARRAYS": _bound_arrays if bound_arrays else _no_bound_arrays,
+        "CLIP": _clip_to_arrays if bound_arrays else _clip_to_scalars,
         "RUN_ROWS": update_rows,
     }
     return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
@@ -85,6 +101,13 @@ def kernels_for(rule: Rule) -> Kernels:
 def zero_kernels() -> Kernels:
     """Compile the loops that fill blocks of memory with zeros; sizes in ``rows`` are bytes."""
     bindings = {"RUN_ROWS": zero_rows}
+    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+
+
+@functools.cache
+def squares_kernels() -> Kernels:
+    """Compile the loops that sum squares; a row is ``[size, 0, array, partial]``, the address of a float64 last."""
+    bindings = {"RUN_ROWS": sum_squares}
     return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
 
 
@@ -125,13 +148,14 @@ def update_rows(rows, scalars, start, stop):
         param = array_at(rows[r, 2], size, dtype)
         grad = array_at(rows[r, 3], size, dtype)
         states = STATE_ARRAYS(rows, r, size, dtype)
+        bounds = BOUND_ARRAYS(rows, r, size, dtype)
         for i in range(size):
             p = param[i]
             g = h.grad_scale * grad[i]
             if h.l2:  # 0 * infinity would be NaN
                 g = g + h.l2 * p
             p, state = RULE(h.shrink * p, g, LOAD_STATE(states, i), h)
-            param[i] = p
+            param[i] = CLIP(p, bounds, i, h)
             STORE_STATE(states, i, state)
 
 
@@ -139,6 +163,39 @@ def zero_rows(rows, scalars, start, stop):
     """Fill some blocks with zeros."""
     for r in range(start, stop):
         array_at(rows[r, 2], rows[r, 0], np.uint8)[:] = 0
+
+
+# Reassociated, so that several elements are summed at once; within a block the order is fixed when this is compiled.
+@numba.njit(error_model="numpy", fastmath={"reassoc", "contract"})
+def sum_squares(rows, scalars, start, stop):
+    """Sum the squares of some blocks."""
+    for r in range(start, stop):
+        total = 0.0
+        for value in array_at(rows[r, 2], rows[r, 0], scalars.dtype):
+            total += np.float64(value) * np.float64(value)
+        array_at(rows[r, 3], 1, np.float64)[0] = total
+
+
+# Bounds: NaN passes through the comparisons.
+
+
+def _no_bound_arrays(rows, r, size, dtype):
+    return ()
+
+
+def _clip_to_scalars(p, bounds, i, h):
+    p = h.lower if p < h.lower else p
+    return h.upper if p > h.upper else p
+
+
+def _bound_arrays(rows, r, size, dtype):
+    last = rows.shape[1] - 1
+    return array_at(rows[r, last - 1], size, dtype), array_at(rows[r, last], size, dtype)
+
+
+def _clip_to_arrays(p, bounds, i, h):
+    p = bounds[0][i] if p < bounds[0][i] else p
+    return bounds[1][i] if p > bounds[1][i] else p
 
 
 # Arrays, loads and stores by the number of state arrays: written out, they inline and vectorise; recursion does not.

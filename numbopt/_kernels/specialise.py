@@ -6,6 +6,7 @@ template under a name that carries a hash of everything it is compiled from: no 
 is another kernel.
 """
 
+import contextlib
 import hashlib
 import types
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ import numba
 import numpy as np
 from numba.extending import is_jitted
 
+from numbopt._kernels.disk_cache import DiskCache
 
-def specialise(template: Any, bindings: Mapping[str, Any], **options: Any) -> Any:
+
+def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = True, **options: Any) -> Any:
     """Compile ``template`` with the global names in ``bindings`` bound to the given values.
 
-    Plain Python functions among the globals of the template, of the bound functions and of whatever these call are
-    compiled along. Compilation itself happens at the first call.
+    Functions among the globals of the template, of the bound functions and of whatever these call are compiled along,
+    plain ones and those with a decorator of Numba. Compilation itself happens at the first call.
 
     Parameters
     ----------
@@ -28,6 +31,8 @@ def specialise(template: Any, bindings: Mapping[str, Any], **options: Any) -> An
         A module-level function without closure.
     bindings : mapping of str to object
         Values of global names, in the template and in all functions it reaches.
+    cached : bool
+        Whether to use the disk cache; of no use for what only other compiled code calls.
     **options
         Further options of `numba.njit`.
 
@@ -37,16 +42,20 @@ def specialise(template: Any, bindings: Mapping[str, Any], **options: Any) -> An
         Cached on disk where a cache folder can be written and where everything it depends on can be hashed.
     """
     digest = hashlib.sha256()
-    _hash_code(_bind.__code__, digest)  # how clones are made decides what the machine code looks like, too
-    cacheable = _hash_function(template, bindings, digest, set())
+    # How clones are made and compiled decides what the machine code looks like, too.
+    _hash_code(_bind.__code__, digest)
+    _hash_options({**_OPTIONS, **options}, digest)
+    cacheable = _hash_function(template, bindings, digest, {})
     kernel = _bind(template, bindings, digest.hexdigest()[:20], {})
-    options["error_model"] = "numpy"  # Python's division, with its ZeroDivisionError, would not vectorise
-    if cacheable:
-        try:
-            return numba.njit(cache=True, **options)(kernel)
-        except RuntimeError:  # no folder for the cache can be written
-            pass
-    return numba.njit(**options)(kernel)
+    dispatcher = numba.jit(**_OPTIONS, **options)(kernel)
+    if cached and cacheable:
+        with contextlib.suppress(RuntimeError):  # no folder for the cache can be written
+            dispatcher._cache = DiskCache(kernel)  # what `cache=True` does with Numba's own
+    return dispatcher
+
+
+# Python's division, with its ZeroDivisionError, would not vectorise.
+_OPTIONS = {"nopython": True, "error_model": "numpy"}
 
 
 def _names(code: types.CodeType) -> list[str]:
@@ -56,51 +65,59 @@ def _names(code: types.CodeType) -> list[str]:
 
 
 def _bind(
-    function: types.FunctionType, bindings: Mapping[str, Any], digest: str, done: dict[types.FunctionType, Any]
+    function: types.FunctionType, bindings: Mapping[str, Any], digest: str, done: dict[Any, Any]
 ) -> types.FunctionType:
-    """Clone ``function`` with ``bindings`` in its globals and the plain functions it calls compiled.
+    """Clone ``function`` with ``bindings`` in its globals and the functions it calls compiled.
 
     The clones of these have the digest in their names, too: machine code of several kernels, each from the disk cache
     and compiled in a process of its own, meets in one process, where functions of the same name would take each other's
     place.
     """
+
+    def compiled(value: Any) -> Any:
+        called = value.py_func if is_jitted(value) else value
+        if not isinstance(called, types.FunctionType) or _is_library(called.__module__ or ""):
+            return value
+        if value not in done:
+            done[value] = value  # a recursive function stays as it is, and Numba says what it thinks of it
+            options = value.targetoptions if is_jitted(value) else _OPTIONS
+            done[value] = numba.jit(**options)(_bind(called, bindings, digest, done))
+        return done[value]
+
     name = f"{function.__name__}_{digest}"
     namespace = {**function.__globals__, **bindings}
-    for global_name in _names(function.__code__):
-        value = namespace.get(global_name)
-        if isinstance(value, types.FunctionType) and not is_jitted(value):
-            if value not in done:
-                done[value] = value  # a recursive function stays as it is, and Numba says what it thinks of it
-                done[value] = numba.njit(error_model="numpy")(_bind(value, bindings, digest, done))
-            namespace[global_name] = done[value]
+    namespace |= {used: compiled(namespace[used]) for used in _names(function.__code__) if used in namespace}
     return types.FunctionType(
         function.__code__.replace(co_name=name, co_qualname=name),
         namespace,
         name,
         function.__defaults__,
-        function.__closure__,
+        tuple(types.CellType(compiled(cell.cell_contents)) for cell in function.__closure__ or ()),
     )
 
 
-def _hash_function(function: types.FunctionType, bindings: Mapping[str, Any], digest: Any, seen: set[int]) -> bool:
+def _hash_function(
+    function: types.FunctionType, bindings: Mapping[str, Any], digest: Any, seen: dict[types.FunctionType, int]
+) -> bool:
     """Add to ``digest`` all that ``function`` compiles from; False where something cannot be told apart by content."""
-    if id(function) in seen:
+    if function in seen:
+        digest.update(b"%d" % seen[function])  # which one it is matters where two names change places
         return True
-    seen.add(id(function))
+    seen[function] = len(seen)
     _hash_code(function.__code__, digest)
     namespace = {**function.__globals__, **bindings}
     names = _names(function.__code__)
     values = [(name, namespace[name]) for name in names if name in namespace]
-    # What is looked up on a module that is not a library with a version is as much part of the rule as a global.
-    for name, module in list(values):
-        if isinstance(module, types.ModuleType) and not _is_library(module.__name__):
-            found = [attribute for attribute in names if hasattr(module, attribute)]
-            values += [(f"{name}.{attribute}", getattr(module, attribute)) for attribute in found]
     values += [("", cell.cell_contents) for cell in function.__closure__ or ()]
     values += [("", default) for default in function.__defaults__ or ()]
+    # What is looked up on a module that is not a library with a version is as much part of the rule as a global.
+    modules: list[types.ModuleType] = []
     cacheable = True
     for name, value in values:
-        digest.update(name.encode())
+        if isinstance(value, types.ModuleType) and not _is_library(value.__name__) and value not in modules:
+            modules.append(value)
+            values += [(f"{name}.{other}", getattr(value, other)) for other in names if hasattr(value, other)]
+        digest.update(f"\0{name}\0{type(value).__name__}\0".encode())
         cacheable &= _hash_value(value, bindings, digest, seen)
     return cacheable
 
@@ -112,17 +129,24 @@ def _is_library(module: str) -> bool:
 
 def _hash_code(code: types.CodeType, digest: Any) -> None:
     digest.update(code.co_code)
-    digest.update(repr((code.co_names, code.co_varnames, code.co_freevars, code.co_flags)).encode())
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            _hash_code(constant, digest)
-        else:
-            digest.update(repr(constant).encode())
+    nested = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    constants = [constant for constant in code.co_consts if constant not in nested]
+    digest.update(repr((code.co_names, code.co_varnames, code.co_freevars, code.co_flags, constants)).encode())
+    for inner in nested:
+        _hash_code(inner, digest)
 
 
-def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: set[int]) -> bool:
-    digest.update(type(value).__name__.encode())
-    function = getattr(value, "py_func", None) or getattr(value, "_defn", None) or value  # a dispatcher, an intrinsic
+def _hash_options(options: Mapping[str, Any], digest: Any) -> None:
+    for name, value in sorted(options.items()):
+        digest.update(f"{name} {sorted(value) if isinstance(value, set) else value}\0".encode())
+
+
+def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: dict[types.FunctionType, int]) -> bool:
+    function = value
+    if not isinstance(value, (types.FunctionType, type)):  # a dispatcher, a ufunc, an intrinsic: what it was made from
+        made_from = (getattr(value, name, None) for name in ("py_func", "__wrapped__", "_defn"))
+        function = next((f for f in made_from if isinstance(f, types.FunctionType)), value)
+        _hash_options(getattr(value, "targetoptions", {}), digest)
     if isinstance(function, types.FunctionType) and not _is_library(function.__module__ or ""):
         return _hash_function(function, bindings, digest, seen)
     if isinstance(value, np.ndarray):
@@ -133,7 +157,7 @@ def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: set[
         return True
     if isinstance(value, (type, types.FunctionType)):
         digest.update(f"{value.__module__}.{value.__qualname__} {getattr(value, '_fields', '')}".encode())
-        return True
+        return _is_library(value.__module__) or hasattr(value, "_fields")
     text = repr(value)
     digest.update(text.encode())
     return " at 0x" not in text

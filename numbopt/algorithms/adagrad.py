@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def adagrad(p, g, state, h):
@@ -41,6 +41,8 @@ class Adagrad(ElementwiseOptimizer):
         Go up instead of down.
     foreach, differentiable, fused
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -84,6 +86,7 @@ class Adagrad(ElementwiseOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -96,7 +99,7 @@ class Adagrad(ElementwiseOptimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     @classmethod
     def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float]:

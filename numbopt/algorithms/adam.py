@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
 from numbopt.algorithms._arithmetic import larger, weighted
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def adam(p, g, state, h):
@@ -60,6 +60,8 @@ class Adam(ElementwiseOptimizer):
         Go up instead of down.
     decoupled_weight_decay : bool
         Multiply the parameter by :math:`1 - \gamma \lambda` instead of adding to the gradient, as `AdamW` does.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -106,6 +108,7 @@ class Adam(ElementwiseOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -120,7 +123,7 @@ class Adam(ElementwiseOptimizer):
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     @classmethod
     def rule_for(cls, options: Mapping[str, Any]) -> Rule:

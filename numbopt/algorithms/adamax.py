@@ -1,12 +1,12 @@
 """Adamax: Adam with the infinity norm."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
 from numbopt.algorithms._arithmetic import larger, weighted
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def adamax(p, g, state, h):
@@ -41,6 +41,8 @@ class Adamax(ElementwiseOptimizer):
         Go up instead of down.
     foreach, differentiable, capturable
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -80,6 +82,7 @@ class Adamax(ElementwiseOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -91,7 +94,7 @@ class Adamax(ElementwiseOptimizer):
             "differentiable": differentiable,
             "capturable": capturable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     @staticmethod
     def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:

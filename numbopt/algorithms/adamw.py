@@ -1,9 +1,10 @@
 """AdamW: Adam with decoupled weight decay."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from numbopt.algorithms.adam import Adam
+from numbopt.elementwise import Common
 
 
 class AdamW(Adam):
@@ -27,6 +28,8 @@ class AdamW(Adam):
         Go up instead of down.
     foreach, capturable, differentiable, fused
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     References
     ----------
@@ -56,6 +59,7 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        **common: Unpack[Common],
     ) -> None:
         super().__init__(
             params,
@@ -70,6 +74,7 @@ class AdamW(Adam):
             differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=True,
+            **common,
         )
 
     def _loaded_group(self, ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Averaged stochastic gradient descent."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def asgd(p, g, state, h):
@@ -42,6 +42,8 @@ class ASGD(ElementwiseOptimizer):
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
     maximize : bool
         Go up instead of down.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -85,6 +87,7 @@ class ASGD(ElementwiseOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -97,7 +100,7 @@ class ASGD(ElementwiseOptimizer):
             "differentiable": differentiable,
             "capturable": capturable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     @classmethod
     def initial_clock(cls, options: Mapping[str, Any]) -> Clock:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
 from numbopt.algorithms.adam import moments
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def nadam(p, g, state, h):
@@ -48,6 +48,8 @@ class NAdam(ElementwiseOptimizer):
         Go up instead of down.
     foreach, capturable, differentiable
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -106,6 +108,7 @@ class NAdam(ElementwiseOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -119,7 +122,7 @@ class NAdam(ElementwiseOptimizer):
             "capturable": capturable,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     @classmethod
     def initial_clock(cls, options: Mapping[str, Any]) -> Clock:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
 from numbopt.algorithms._arithmetic import weighted
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def rmsprop(p, g, state, h):
@@ -75,6 +75,8 @@ class RMSprop(ElementwiseOptimizer):
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
     maximize : bool
         Go up instead of down.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -119,6 +121,7 @@ class RMSprop(ElementwiseOptimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -132,7 +135,7 @@ class RMSprop(ElementwiseOptimizer):
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     @classmethod
     def rule_for(cls, options: Mapping[str, Any]) -> Rule:

@@ -1,11 +1,11 @@
 """Rprop: resilient backpropagation."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def rprop(p, g, state, h):
@@ -45,6 +45,8 @@ class Rprop(ElementwiseOptimizer):
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
     maximize : bool
         Go up instead of down.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -91,6 +93,7 @@ class Rprop(ElementwiseOptimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -101,7 +104,7 @@ class Rprop(ElementwiseOptimizer):
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse factors that do not shrink and grow, and bounds that cross."""

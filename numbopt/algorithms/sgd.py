@@ -1,11 +1,11 @@
 """Stochastic gradient descent."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
 from numbopt._kernels.cpu import Rule
-from numbopt.elementwise import Clock, ElementwiseOptimizer
+from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 
 
 def sgd(p, g, state, h):
@@ -46,6 +46,8 @@ class SGD(ElementwiseOptimizer):
         Go up instead of down.
     foreach, differentiable, fused
         For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
+    **common
+        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -90,6 +92,7 @@ class SGD(ElementwiseOptimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
+        **common: Unpack[Common],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -102,7 +105,7 @@ class SGD(ElementwiseOptimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, **common)
 
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse Nesterov's momentum without momentum or with dampening."""
