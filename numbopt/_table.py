@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from numbopt._kernels.cpu import COMMON_SCALARS, Kernels, Rule, kernels_for, squares_kernels, zero_kernels
+from numbopt._kernels.cpu import COMMON_SCALARS, Kernels, Rule, copy_kernels, kernels_for, squares_kernels, zero_kernels
 from numbopt._kernels.threads import calls_for_help
 from numbopt.parameter import address_of
 
@@ -259,6 +259,16 @@ def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
     rows[:, 0] = blocks.size
     rows[:, 2] = addresses[blocks.buffer] + blocks.start
     return Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
+
+
+def copying(sources: Integers, targets: Integers, sizes: Integers) -> Launch | None:
+    """Return the launch that copies buffers; ``sizes`` in bytes."""
+    blocks = Blocks(sizes)
+    rows = np.zeros((len(blocks.size), 4), np.int64)
+    rows[:, 0] = blocks.size
+    rows[:, 2] = targets[blocks.buffer] + blocks.start
+    rows[:, 3] = sources[blocks.buffer] + blocks.start
+    return Launch(copy_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
 
 
 def run(calls: list[Callable[[], object]]) -> None:

@@ -1,9 +1,7 @@
 """ElementwiseOptimizer: from a rule, the names of its state and its scalars to an optimizer."""
 
-import bisect
 import itertools
 import math
-import operator
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypedDict
@@ -11,11 +9,12 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 
 from numbopt import options as checks
+from numbopt._gradients import Gradients
 from numbopt._kernels.cpu import Rule
 from numbopt._norm import clip_coefficient
-from numbopt._table import Table, run
+from numbopt._table import Integers, Table, run
 from numbopt.optimizer import GroupOptions, Optimizer
-from numbopt.parameter import Array, Parameter, address_of, checked_values, gradient_changes, label
+from numbopt.parameter import Array, Parameter, address_of, checked_values, label
 
 Clock = tuple[Any, ...]
 
@@ -157,12 +156,9 @@ class ElementwiseOptimizer(Optimizer):
         self._entries: list[_Entry] = []
         self._tables: list[Table] | None = None  # None: to be made before the next step
         self._kinds: list[tuple[Rule, int | None]] = []  # rule and identity of bounds, if arrays, of each group
-        self._gradients_seen: int | None = None  # None: the gradients in use are not those of the parameters
-        self._addresses: Any = None  # of the gradients in use, 0 where there is none
+        self._gradients = Gradients([])
+        self._addresses: Integers | None = None  # of the gradients that the tables have taken
         self._projects: list[tuple[int, Callable[[Array], Any]]] = []
-        self._given: list[Any] = []
-        self._converted: dict[int, Array] = {}
-        self._spans: list[tuple[int, int]] = []
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         values = super()._checked_options(group)
@@ -178,6 +174,7 @@ class ElementwiseOptimizer(Optimizer):
             for parameter in self._parameters[len(self._entries) :]:
                 _move_inside(parameter, bounds)
         self._entries += [_Entry(parameter) for parameter in self._parameters[len(self._entries) :]]
+        self._gradients = Gradients(self._parameters)
 
     def _options_changed(self) -> None:
         kinds = [
@@ -196,8 +193,7 @@ class ElementwiseOptimizer(Optimizer):
             return
         for entry in self._entries:
             entry.clock = self._clock_of(entry)
-        self._gradients_seen = None
-        self._given = []
+        self._addresses = None
         self._tables = None  # last: until now, should a keyboard interrupt come, the clocks in the tables count
 
     def _clock_of(self, entry: _Entry) -> Clock | None:
@@ -239,69 +235,16 @@ class ElementwiseOptimizer(Optimizer):
                 entry.place = (table, place)
         return tables
 
-    # ---- gradients
+    # ---- the step
 
-    def _use_own_gradients(self) -> None:
-        """Take the gradients from the parameters."""
-        count = gradient_changes.count
-        addresses = np.array([parameter._grad_address for parameter in self._parameters])
-        self._given = []
-        self._use(addresses, count)
-
-    def _use(self, addresses: Any, seen: int | None) -> None:
+    def _use(self, addresses: Integers) -> None:
+        """Let the tables take the gradients from these addresses."""
+        self._addresses = None
         if self._tables is None:
             self._tables = self._make_tables()
-        self._gradients_seen = None
-        self._addresses = addresses
         for table in self._tables:
             table.use_gradients(addresses)
-        self._gradients_seen = seen
-
-    def _use_given_gradients(self, grads: Any) -> None:
-        """Take gradients that came with the step: as they are where they lie like their parameter, else converted."""
-        arrays = self.gradients_in_order(grads)
-        if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
-            return
-        addresses = [0] * len(arrays)
-        kept: list[Any] = []
-        conversions = []
-        for position, (array, parameter) in enumerate(zip(arrays, self._parameters, strict=True)):
-            if array is None:
-                kept.append(None)
-                continue
-            values = checked_values(array, parameter, "gradient", position)
-            data = parameter._data
-            alike = values.dtype == data.dtype and values.strides == data.strides
-            if alike and values is array and values.flags.aligned:
-                addresses[position] = address_of(values)
-                self._check_overlap(position, addresses[position])
-                kept.append(values)
-            else:
-                conversions.append((position, values))
-                kept.append(_CONVERTED)
-        for position, values in conversions:
-            parameter = self._parameters[position]
-            if position not in self._converted:
-                self._converted[position] = parameter.unflatten(np.empty(parameter.flat_size, parameter.flat_dtype))
-            np.copyto(self._converted[position], values, casting="same_kind")
-            addresses[position] = address_of(self._converted[position])
-        self._given = []
-        self._use(np.array(addresses), None)
-        self._given = kept
-
-    def _check_overlap(self, position: int, address: int) -> None:
-        """Refuse a gradient in the memory of a parameter, unless it is all of its own parameter."""
-        parameter = self._parameters[position]
-        if len(self._spans) != len(self._parameters):
-            spans = [(p._address, p._address + p._data.nbytes) if p.size else (0, 0) for p in self._parameters]
-            self._spans = sorted(spans, key=operator.itemgetter(1))
-        if address == parameter._address or not parameter.size:
-            return
-        next_one = bisect.bisect_right(self._spans, address, key=operator.itemgetter(1))
-        if next_one < len(self._spans) and self._spans[next_one][0] < address + parameter._data.nbytes:
-            raise ValueError(f"gradient of {label(parameter, position)} shares memory with a parameter; pass a copy")
-
-    # ---- the step
+        self._addresses = addresses
 
     def _step(self, closure: Callable[[], Any] | None, grads: Any) -> Any:
         loss = None
@@ -309,10 +252,13 @@ class ElementwiseOptimizer(Optimizer):
             loss, grads = self.evaluate(closure, grads)
         with self._lock:
             self._refresh_options()
-            if grads is not None:
-                self._use_given_gradients(grads)
-            elif self._gradients_seen != gradient_changes.count:
-                self._use_own_gradients()
+            gradients = self._gradients
+            if grads is None:
+                gradients.take_own()
+            else:
+                gradients.take(self.gradients_in_order(grads))
+            if self._addresses is not gradients.addresses:
+                self._use(gradients.addresses)
             scale: float | None = 1.0
             if self.max_grad_norm is not None or self.nonfinite != "propagate":
                 scale = self._gradient_scale()
@@ -321,7 +267,7 @@ class ElementwiseOptimizer(Optimizer):
                 return loss
             self._update(scale)
             for position, project in self._projects:
-                if self._addresses[position]:
+                if gradients.addresses[position]:
                     _project(self._parameters[position], project)
         return loss
 
@@ -377,7 +323,7 @@ class ElementwiseOptimizer(Optimizer):
         self.grad_norm = self._norm_of_gradients()
         if self.nonfinite != "propagate" and not math.isfinite(self.grad_norm):
             for position, parameter in enumerate(self._parameters):
-                if self._addresses[position] and not np.isfinite(self._gradient_of(position)).all():
+                if self._gradients.addresses[position] and not np.isfinite(self._gradients[position]).all():
                     if self.nonfinite == "skip":
                         return None
                     raise ValueError(
@@ -391,13 +337,6 @@ class ElementwiseOptimizer(Optimizer):
             squares += table.sum_of_squares()
         return math.sqrt(squares)
 
-    def _gradient_of(self, position: int) -> Any:
-        """Return the gradient in use, an array."""
-        if self._gradients_seen is not None:
-            return self._parameters[position]._grad
-        given = self._given[position]
-        return self._converted[position] if given is _CONVERTED else given
-
     # ---- state
 
     def _state_of(self, position: int) -> dict[str, Any]:
@@ -410,7 +349,7 @@ class ElementwiseOptimizer(Optimizer):
         if key not in self.clock_names:
             return checked_values(value, parameter, f"state {key!r}")
         low = 0 if key == "step" else -math.inf
-        return checks.Number(f"state of {label(parameter)}", low)(key, value)
+        return checks.Number("state", low)(f"state {key!r} of {label(parameter)}", value)
 
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
         self._forget_tables()
@@ -475,9 +414,6 @@ def _arrays_like(parameter: Parameter, bounds: tuple[Any, Any]) -> tuple[Array, 
     lower, upper = (parameter.unflatten(np.empty(parameter.flat_size, parameter.flat_dtype)) for _ in bounds)
     lower[...], upper[...] = bounds
     return lower, upper
-
-
-_CONVERTED = object()  # stands for a gradient whose values were copied, and must be again at the next step
 
 
 def _allocate(entries: list[_Entry], names: tuple[str, ...], dtype: np.dtype[Any]) -> None:

@@ -182,6 +182,10 @@ class Parameter(NDArrayOperatorsMixin):
             return array.reshape(shape)
         return array.reshape([shape[axis] for axis in self._axes]).transpose(np.argsort(self._axes))
 
+    def flat_view(self, array: Array) -> Array:
+        """View an array that is laid out like the parameter as a 1-D real array; the opposite of `unflatten`."""
+        return array.transpose(self._axes).reshape(-1).view(self.flat_dtype)
+
     # ---- acting as an array
 
     @property
@@ -242,9 +246,17 @@ class Parameter(NDArrayOperatorsMixin):
         """Iterate over the first axis of the data."""
         return iter(self._data)
 
+    def __contains__(self, value: Any) -> bool:
+        """Return whether an element is equal to ``value``."""
+        return value in self._data
+
     def __bool__(self) -> bool:
         """Return the truth of a single element."""
         return bool(self._data)
+
+    def __int__(self) -> int:
+        """Return a single element as an int."""
+        return int(self._data)
 
     def __float__(self) -> float:
         """Return a single element as a float."""
@@ -253,6 +265,10 @@ class Parameter(NDArrayOperatorsMixin):
     def __complex__(self) -> complex:
         """Return a single element as a complex number."""
         return complex(self._data)
+
+    def __format__(self, spec: str) -> str:
+        """Format a single element by ``spec``."""
+        return format(self._data, spec) if spec else str(self)
 
     def __repr__(self) -> str:
         """Show the data and the name."""

@@ -105,6 +105,13 @@ def zero_kernels() -> Kernels:
 
 
 @functools.cache
+def copy_kernels() -> Kernels:
+    """Compile the loops that copy memory; a row is ``[size, 0, target, source]``, sizes in bytes."""
+    bindings = {"RUN_ROWS": copy_rows}
+    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+
+
+@functools.cache
 def squares_kernels() -> Kernels:
     """Compile the loops that sum squares; a row is ``[size, 0, array, partial]``, the address of a float64 last."""
     bindings = {"RUN_ROWS": sum_squares}
@@ -163,6 +170,12 @@ def zero_rows(rows, scalars, start, stop):
     """Fill some blocks with zeros."""
     for r in range(start, stop):
         array_at(rows[r, 2], rows[r, 0], np.uint8)[:] = 0
+
+
+def copy_rows(rows, scalars, start, stop):
+    """Copy some blocks."""
+    for r in range(start, stop):
+        array_at(rows[r, 2], rows[r, 0], np.uint8)[:] = array_at(rows[r, 3], rows[r, 0], np.uint8)
 
 
 # Reassociated, so that several elements are summed at once; within a block the order is fixed when this is compiled.

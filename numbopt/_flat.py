@@ -1,0 +1,91 @@
+"""All parameters, and all their gradients, as one vector each, for algorithms that work on vectors."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from numbopt._gradients import Gradients
+from numbopt._table import Integers, Launch, copying, run
+from numbopt.parameter import Array, Parameter, address_of
+
+
+class FlatVectors:
+    """A vector of all parameters and one of all gradients; complex numbers as real and imaginary parts.
+
+    Parameters
+    ----------
+    parameters : list of Parameter
+        Their data are copied to and from the vectors.
+    gradients : Gradients
+        Of these parameters.
+
+    Attributes
+    ----------
+    data, grad : array, shape (n,)
+        float64 if one of the parameters is float64 or complex128, else float32.
+    """
+
+    def __init__(self, parameters: list[Parameter], gradients: Gradients) -> None:
+        self._parameters, self._gradients = parameters, gradients
+        dtype: np.dtype[Any] = np.result_type(*(parameter.flat_dtype for parameter in parameters))
+        ends = np.cumsum([parameter.flat_size for parameter in parameters]).tolist()
+        self.data, self.grad = np.zeros(ends[-1], dtype), np.zeros(ends[-1], dtype)
+        self._slices = [slice(end - p.flat_size, end) for p, end in zip(parameters, ends, strict=True)]
+        # Compiled copies, all in one launch, of what has the vectors' dtype and stays where it is; the rest by NumPy.
+        self._alike = np.array([parameter.flat_dtype == dtype for parameter in parameters])
+        self._others = np.flatnonzero(~self._alike).tolist()
+        self._starts = np.array([part.start for part in self._slices]) * dtype.itemsize
+        own = np.array([parameter._address for parameter in parameters])
+        self._gather = self._copying(own, address_of(self.data) + self._starts, self._alike)
+        self._scatter = self._copying(address_of(self.data) + self._starts, own, self._alike)
+        self._gather_own: Launch | None = None
+        self._addresses: Integers | None = None
+
+    def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Launch | None:
+        sizes = np.array([parameter._data.nbytes for parameter in self._parameters])
+        return copying(sources[chosen], targets[chosen], sizes[chosen])
+
+    def gather_data(self) -> None:
+        """Copy the parameters into ``data``."""
+        _run(self._gather)
+        for position in self._others:
+            parameter = self._parameters[position]
+            self.data[self._slices[position]] = parameter.flat_view(parameter._data)
+
+    def scatter_data(self) -> None:
+        """Copy ``data`` into the parameters."""
+        _run(self._scatter)
+        for position in self._others:
+            parameter = self._parameters[position]
+            parameter.flat_view(parameter._data)[:] = self.data[self._slices[position]]
+
+    def gather_grad(self) -> None:
+        """Copy the gradients in use into ``grad``, zeros where there is none."""
+        addresses = self._gradients.addresses
+        if self._addresses is not addresses:
+            self.grad[:] = 0
+        if self._gradients.are_own:
+            if self._addresses is not addresses:
+                targets = address_of(self.grad) + self._starts
+                self._gather_own = self._copying(addresses, targets, self._alike & (addresses != 0))
+            _run(self._gather_own)
+            by_numpy: Iterable[int] = self._others
+        else:
+            by_numpy = range(len(self._parameters))
+        for position in by_numpy:
+            if addresses[position]:
+                gradient = self._parameters[position].flat_view(self._gradients[position])
+                self.grad[self._slices[position]] = gradient
+        self._addresses = addresses
+
+    def scatter_grad(self, vector: Array) -> None:
+        """Copy a vector into the gradients of the parameters that have one of their own."""
+        for parameter, part in zip(self._parameters, self._slices, strict=True):
+            if parameter._grad is not None:
+                parameter.flat_view(parameter._grad)[:] = vector[part]
+
+
+def _run(launch: Launch | None) -> None:
+    if launch is not None:
+        run(launch.calls())

@@ -1,0 +1,101 @@
+"""Where the gradients of a step are: in the parameters, or in arrays that came with the step."""
+
+import bisect
+import operator
+from typing import Any
+
+import numpy as np
+
+from numbopt._table import Integers
+from numbopt.parameter import Array, Parameter, address_of, checked_values, gradient_changes, label
+
+
+class Gradients:
+    """The gradients in use for some parameters.
+
+    Parameters
+    ----------
+    parameters : list of Parameter
+        In the order of the gradients.
+
+    Attributes
+    ----------
+    addresses : array of int, shape (n,)
+        Of the gradients, 0 where a parameter has none. Replaced, never changed, when anything changes.
+    """
+
+    def __init__(self, parameters: list[Parameter]) -> None:
+        self.addresses: Integers = np.zeros(len(parameters), np.int64)
+        self._parameters = parameters
+        self._own_seen: int | None = None  # the count of changes at which the parameters' own gradients were taken
+        self._given: list[Any] = []
+        self._converted: dict[int, Array] = {}
+        spans = [(p._address, p._address + p._data.nbytes) for p in parameters if p.size]
+        self._spans = sorted(spans, key=operator.itemgetter(1))
+
+    def __getitem__(self, position: int) -> Any:
+        """Return the gradient in use of one parameter, an array or None."""
+        if self.are_own:
+            return self._parameters[position]._grad
+        given = self._given[position]
+        return self._converted[position] if given is _CONVERTED else given
+
+    @property
+    def are_own(self) -> bool:
+        """Whether they are those of the parameters, which stay where they are."""
+        return self._own_seen is not None
+
+    def take_own(self) -> None:
+        """Use the gradients of the parameters."""
+        if self._own_seen != gradient_changes.count:
+            seen = gradient_changes.count
+            self.addresses = np.array([parameter._grad_address for parameter in self._parameters])
+            self._own_seen, self._given = seen, []
+
+    def take(self, arrays: list[Any]) -> None:
+        """Use the given gradients: as they are where they lie in memory like their parameter, converted elsewhere.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one does not fit its parameter, or shares memory with one; nothing has changed then.
+        """
+        if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
+            return
+        addresses = [0] * len(arrays)
+        kept: list[Any] = []
+        conversions = []
+        for position, (array, parameter) in enumerate(zip(arrays, self._parameters, strict=True)):
+            if array is None:
+                kept.append(None)
+                continue
+            values = checked_values(array, parameter, "gradient", position)
+            data = parameter._data
+            alike = values.dtype == data.dtype and values.strides == data.strides
+            if alike and values is array and values.flags.aligned:
+                addresses[position] = address_of(values)
+                self._check_overlap(position, addresses[position])
+                kept.append(values)
+            else:
+                conversions.append((position, values))
+                kept.append(_CONVERTED)
+        for position, values in conversions:
+            if position not in self._converted:
+                parameter = self._parameters[position]
+                self._converted[position] = parameter.unflatten(np.empty(parameter.flat_size, parameter.flat_dtype))
+            np.copyto(self._converted[position], values, casting="same_kind")
+            addresses[position] = address_of(self._converted[position])
+        self.addresses = np.array(addresses)
+        self._own_seen, self._given = None, kept
+
+    def _check_overlap(self, position: int, address: int) -> None:
+        """Refuse a gradient in the memory of a parameter, unless it is all of its own parameter."""
+        parameter = self._parameters[position]
+        if address == parameter._address or not parameter.size:
+            return
+        next_one = bisect.bisect_right(self._spans, address, key=operator.itemgetter(1))
+        if next_one < len(self._spans) and self._spans[next_one][0] < address + parameter._data.nbytes:
+            raise ValueError(f"gradient of {label(parameter, position)} shares memory with a parameter; pass a copy")
+
+
+_CONVERTED = object()  # stands for a gradient whose values were copied, and must be again at the next step
