@@ -283,7 +283,10 @@ class ElementwiseOptimizer(Optimizer):
                 if clock is None:
                     clock = self.initial_clock(options)
                     self._fill_initial_state(table, len(lines), options)
-                clock, scalars = advance(options, clock)
+                try:
+                    clock, scalars = advance(options, clock)
+                except ArithmeticError as error:
+                    raise ValueError(f"{error}, computed by {type(self).__name__} from the options {options}") from None
                 lines.append((group, clock))
                 values += scalars
                 values += group.common if scale == 1.0 else (group.common[0] * scale, *group.common[1:])

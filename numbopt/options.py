@@ -70,6 +70,34 @@ class Pair:
         return first, second
 
 
+def integer(low: int) -> Check:
+    """Return the check of an integer that is at least ``low``."""
+
+    def check(name: str, value: Any) -> int:
+        number = as_float(name, value)
+        if not number.is_integer() or number < low:
+            raise ValueError(f"Invalid {name} value: {value} ({name} must be an integer >= {low})")
+        return int(number)
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """Return a check that lets None through."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def one_of(*choices: Any) -> Check:
+    """Return the check of a choice."""
+
+    def check(name: str, value: Any) -> Any:
+        if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        return value
+
+    return check
+
+
 def flag(name: str, value: Any) -> bool:
     """Check of an option that is on or off."""
     value = _element(name, value)

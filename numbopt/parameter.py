@@ -279,11 +279,11 @@ class Parameter(NDArrayOperatorsMixin):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `copy` and `pickle` need."""
-        return {"data": self._data, "source": self._source, "grad": self._grad, "name": self.name}
+        return {"source": self._source, "grad": self._grad, "name": self.name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild from what `__getstate__` gave."""
-        self._set_up(state["data"], state["name"])
+        self._set_up(np.asarray(state["source"]), state["name"])  # a subclass and its plain view stay one memory
         self._source = state["source"]
         if state["grad"] is not None:
             self.grad = state["grad"]
