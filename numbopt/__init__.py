@@ -17,7 +17,9 @@ from numbopt.algorithms.adam import Adam
 from numbopt.algorithms.adamax import Adamax
 from numbopt.algorithms.adamw import AdamW
 from numbopt.algorithms.asgd import ASGD
+from numbopt.algorithms.lbfgs import LBFGS
 from numbopt.algorithms.nadam import NAdam
+from numbopt.algorithms.nonlinear_cg import NonlinearCG
 from numbopt.algorithms.radam import RAdam
 from numbopt.algorithms.rmsprop import RMSprop
 from numbopt.algorithms.rprop import Rprop
@@ -25,13 +27,16 @@ from numbopt.algorithms.sgd import SGD
 from numbopt.clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from numbopt.minimize import minimize, scipy_method
 from numbopt.optimizer import Optimizer, required
 from numbopt.parameter import Pack, Parameter, pack
+from numbopt.vectorwise import VectorOptimizer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -40,6 +45,7 @@ __all__ = [
     "Adamax",
     "ElementwiseOptimizer",
     "NAdam",
+    "NonlinearCG",
     "Optimizer",
     "Pack",
     "Parameter",
@@ -47,15 +53,18 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Rule",
+    "VectorOptimizer",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
     "get_num_threads",
     "get_total_norm",
+    "minimize",
     "options",
     "pack",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
     "required",
+    "scipy_method",
     "set_num_threads",
 ]

@@ -139,3 +139,18 @@ if sys.platform == "win32":
 else:
     # Lets the thread that we wait for run on this core, where another program keeps its own core busy.
     yield_processor = types.ExternalFunction("sched_yield", types.int32())
+
+
+@intrinsic
+def never_inline(typingctx):
+    """Keep the function that calls this a function of its own in machine code.
+
+    That keeps compilation short where many places call a large function, and its results the same, bit for bit, from
+    wherever it is called.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen

@@ -1,0 +1,217 @@
+"""Compare numbopt's L-BFGS and nonlinear conjugate gradients with SciPy's and torch's.
+
+Run ``python asv_bench/lbfgs_report.py [solved] [accuracy] [defaults] [overhead]``: all parts without arguments.
+Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where it is
+not installed.
+"""
+
+import contextlib
+import sys
+import time
+import warnings
+
+import numpy as np
+import scipy.optimize
+from lbfgs_problems import PROBLEMS, TOLERANCE, Problem
+
+from numbopt._kernels import quasi_newton as qn
+from numbopt.minimize import minimize as numbopt_minimize
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+BUDGET = 5000
+
+
+class Stop(Exception):
+    """Ends a solver from outside: the problem is solved, or the budget spent."""
+
+
+class Counter:
+    """The function of a problem, counting evaluations and stopping the solver when ``done(f, g)``."""
+
+    def __init__(self, problem: Problem, done):
+        self.function, self.done = problem.function, done
+        self.evaluations = 0
+        self.reached = False
+
+    def __call__(self, x):
+        """Evaluate."""
+        self.evaluations += 1
+        f, g = self.function(x)
+        self.reached = bool(self.done(f, g))
+        if self.reached or self.evaluations >= BUDGET:
+            raise Stop
+        return f, g
+
+
+def scipy_solver(method, **options):
+    def solve(function, x):
+        scipy.optimize.minimize(function, x, jac=True, method=method, options=options)
+
+    return solve
+
+
+def torch_solver(history_size):
+    def solve(function, x):
+        parameter = torch.nn.Parameter(torch.from_numpy(x.copy()))
+        optimizer = torch.optim.LBFGS(
+            [parameter],
+            max_iter=10 * BUDGET,
+            max_eval=10 * BUDGET,
+            tolerance_grad=0,
+            tolerance_change=0,
+            history_size=history_size,
+            line_search_fn="strong_wolfe",
+        )
+
+        def closure():
+            f, g = function(parameter.detach().numpy())
+            parameter.grad = torch.from_numpy(np.ascontiguousarray(g))
+            return float(f)
+
+        optimizer.step(closure)
+
+    return solve
+
+
+def numbopt_solver(rule, history_size=0):
+    def solve(function, x):
+        x = x.copy()
+        state = qn.new_state(x.size, x.dtype, rule, history_size)
+        state[2]["tolerance_gradient"] = 0
+        advance = qn.advance_function(state)
+        answer = qn.EVALUATE
+        while answer == qn.EVALUATE:
+            f, g = function(x)
+            answer = advance(x, g, float(f))
+
+    return solve
+
+
+UNLIMITED = dict.fromkeys(("maxiter", "maxfun"), 10 * BUDGET)
+SOLVERS = {
+    "SciPy L-BFGS-B 10": scipy_solver("L-BFGS-B", gtol=0, ftol=0, maxcor=10, **UNLIMITED),
+    "numbopt L-BFGS 10": numbopt_solver(qn.LBFGS, 10),
+    "numbopt L-BFGS 30": numbopt_solver(qn.LBFGS, 30),
+    "numbopt L-BFGS 100": numbopt_solver(qn.LBFGS, 100),
+    "SciPy CG": scipy_solver("CG", gtol=0, maxiter=10 * BUDGET),
+    "numbopt CG Polak-Ribiere": numbopt_solver(qn.POLAK_RIBIERE),
+    "numbopt CG Hager-Zhang": numbopt_solver(qn.HAGER_ZHANG),
+    "numbopt CG Dai-Kou": numbopt_solver(qn.DAI_KOU),
+}
+if torch is not None:
+    SOLVERS |= {"torch strong_wolfe 10": torch_solver(10), "torch strong_wolfe 100": torch_solver(100)}
+
+
+def evaluations(solver, done) -> dict[str, int]:
+    """Return the evaluations until ``done(problem)(f, g)`` for every problem where it was reached."""
+    counts = {}
+    for name, make in PROBLEMS.items():
+        problem = make()
+        counter = Counter(problem, done(problem))
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(Stop):
+                solver(counter, problem.start)
+        if counter.reached:
+            counts[name] = counter.evaluations
+    return counts
+
+
+def ratio(counts, reference) -> float:
+    """Return the geometric mean of evaluations against another solver, over the problems that both solve."""
+    both = sorted(counts.keys() & reference.keys())
+    return float(np.exp(np.mean([np.log(counts[name] / reference[name]) for name in both])))
+
+
+def report(done):
+    """Print solved problems and evaluations of all solvers."""
+    counts = {name: evaluations(solver, done) for name, solver in SOLVERS.items()}
+    print(f"{'of ' + str(len(PROBLEMS)) + ' problems':28s} solved   evaluations / L-BFGS-B   / SciPy CG")
+    for name, count in counts.items():
+        against = [ratio(count, counts[reference]) for reference in ("SciPy L-BFGS-B 10", "SciPy CG")]
+        print(f"{name:28s} {len(count):6d}   {against[0]:22.3f}   {against[1]:10.3f}", flush=True)
+
+
+def solved():
+    """Evaluations until solved."""
+    report(lambda problem: problem.solved)
+
+
+def accuracy():
+    """Evaluations until every gradient element is at most 1e-9."""
+    report(lambda problem: lambda f, g: np.max(np.abs(g)) <= 1e-9)
+
+
+def defaults():
+    """Default tolerances: solved problems, and successes that are false (1000 times the criterion is missed)."""
+    for title, minimize, method in (
+        ("SciPy L-BFGS-B", scipy.optimize.minimize, "L-BFGS-B"),
+        ("numbopt lbfgs", numbopt_minimize, "lbfgs"),
+        ("SciPy CG", scipy.optimize.minimize, "CG"),
+        ("numbopt cg", numbopt_minimize, "cg"),
+    ):
+        count, evaluations, false = 0, 0, []
+        for name, make in PROBLEMS.items():
+            problem = make()
+            with np.errstate(all="ignore"):
+                result = minimize(problem.function, problem.start, jac=True, method=method)
+            evaluations += result.nfev
+            count += problem.solved(result.fun, result.jac)
+            if result.success and not problem.solved(result.fun, result.jac, 1000 * TOLERANCE):
+                false.append(name)
+        print(
+            f"{title:15s} solved {count:3d}, false successes {len(false)} {false}, {evaluations} evaluations",
+            flush=True,
+        )
+
+
+def overhead():
+    """Microseconds per evaluation outside the objective, on diagonal quadratics; best of 5."""
+    print(f"{'n':>8s} {'history':>8s} {'numbopt':>10s} {'SciPy, 10':>10s} {'ratio':>6s}")
+    for n, history_size, count in (
+        (2, 10, 10),
+        (10, 10, 300),
+        (100, 10, 300),
+        (1000, 10, 300),
+        (1000, 100, 300),
+        (100_000, 10, 60),
+        (1_000_000, 10, 30),
+    ):
+        ours = _overhead(numbopt_solver(qn.LBFGS, history_size), n, count)
+        theirs = _overhead(SOLVERS["SciPy L-BFGS-B 10"], n, count)
+        print(f"{n:8d} {history_size:8d} {ours:10.2f} {theirs:10.2f} {ours / theirs:6.3f}", flush=True)
+
+
+def _overhead(solver, n, count) -> float:
+    eigenvalues = np.geomspace(1, 1e4, n)
+
+    def function(x):
+        nonlocal inside, evaluations
+        begin = time.perf_counter()
+        g = eigenvalues * x
+        f = float(g @ x) / 2 - float(np.sum(x))
+        g -= 1
+        evaluations += 1
+        inside += time.perf_counter() - begin
+        if evaluations >= count:
+            raise Stop
+        return f, g
+
+    best = np.inf
+    for _ in range(5):
+        inside, evaluations = 0.0, 0
+        begin = time.perf_counter()
+        with contextlib.suppress(Stop):
+            solver(function, np.zeros(n))
+        best = min(best, (time.perf_counter() - begin - inside) / evaluations)
+    return 1e6 * best
+
+
+if __name__ == "__main__":
+    for part in sys.argv[1:] or ["solved", "accuracy", "defaults", "overhead"]:
+        print(f"\n{part}: {globals()[part].__doc__}")
+        globals()[part]()

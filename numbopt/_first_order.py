@@ -1,0 +1,114 @@
+"""Minimising with the first-order optimizers: the loop around `step`, its stops, and the best point kept."""
+
+import inspect
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from numbopt.elementwise import ElementwiseOptimizer
+from numbopt.parameter import Array
+
+STOPS: dict[str, Any] = {
+    "gtol": 1e-5,
+    "ftol": 1e-9,
+    "window": 100,
+    "maxiter": 15000,
+    "maxfun": 15000,
+    "maxtime": None,
+    "target": None,
+    "disp": False,
+}
+"""Options of the loop, beside the hyper-parameters of the optimizer, and their defaults."""
+
+CONVERGED, LIMIT, FAILED, STOPPED = 0, 1, 2, 99
+"""Status, as SciPy's L-BFGS-B and callbacks have it."""
+
+
+def optimizers() -> dict[str, type[ElementwiseOptimizer]]:
+    """Return the first-order optimizers by name in lower case, those that users have written among them."""
+
+    def descendants(cls: type[ElementwiseOptimizer]) -> Iterator[type[ElementwiseOptimizer]]:
+        for child in cls.__subclasses__():
+            yield child
+            yield from descendants(child)
+
+    return {cls.__name__.lower(): cls for cls in descendants(ElementwiseOptimizer) if not cls.__name__.startswith("_")}
+
+
+def hyper_parameters(cls: type[ElementwiseOptimizer]) -> set[str]:
+    """Return the names of the options that the constructor of an optimizer takes."""
+    named = set(inspect.signature(cls).parameters) - {"params", "common"}
+    return named | {"max_grad_norm", "project"}
+
+
+def descend(
+    cls: type[ElementwiseOptimizer],
+    objective: Callable[[Array], tuple[float, Array]],
+    x: Array,
+    bounds: tuple[Any, Any] | None,
+    options: Mapping[str, Any],
+    report: Callable[[Array, float], None] | None,
+) -> tuple[int, str, float, Array, Array, int]:
+    """Step until a stop; return status, message, and value, point, gradient and number of iterations of the best.
+
+    Parameters
+    ----------
+    cls : type
+        The optimizer.
+    objective : callable
+        Returns value and gradient at a flat point.
+    x : array of float64, shape (n,)
+        The start; changed.
+    bounds : (lower, upper) or None
+        Kept by the optimizer.
+    options : dict
+        `STOPS` and hyper-parameters of the optimizer.
+    report : callable or None
+        Called with point and value after each iteration; may raise StopIteration.
+    """
+    hyper = {name: value for name, value in options.items() if name not in STOPS}
+    opt = cls([x], bounds=bounds, **hyper)
+    lower, upper = bounds if bounds is not None else (-np.inf, np.inf)
+    best, best_x, best_g = np.inf, x.copy(), np.full_like(x, np.nan)
+    lowest: deque[float] = deque(maxlen=options["window"])
+    start = time.monotonic()
+
+    def outcome(iterations: int) -> tuple[int, str] | None:
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return FAILED, "The function or its gradient is not finite; the best point before that is returned."
+        # What a bound holds back does not count.
+        held = ((x <= lower) & (gradient > 0)) | ((x >= upper) & (gradient < 0))
+        if np.abs(np.where(held, 0, gradient)).max() <= options["gtol"]:
+            return CONVERGED, "Converged: no element of the gradient exceeds gtol."
+        if options["target"] is not None and best <= options["target"]:
+            return CONVERGED, "The function reached the target."
+        if len(lowest) == options["window"] and lowest[0] - best <= options["ftol"] * max(1, abs(best)):
+            return CONVERGED, f"Converged: {options['window']} iterations improved the function by less than ftol."
+        if iterations >= options["maxiter"]:
+            return LIMIT, "The number of iterations reached maxiter."
+        if iterations + 1 >= options["maxfun"]:
+            return LIMIT, "The number of evaluations reached maxfun."
+        if options["maxtime"] is not None and time.monotonic() - start >= options["maxtime"]:
+            return LIMIT, "The time reached maxtime."
+        return None
+
+    iterations = 0
+    while True:
+        value, gradient = objective(x)
+        if value < best and np.isfinite(gradient).all():
+            best = value
+            best_x[:], best_g[:] = x, gradient
+        stop = outcome(iterations)
+        if stop is not None:
+            return *stop, best, best_x, best_g, iterations
+        lowest.append(best)
+        opt.step(grads=[gradient])
+        iterations += 1
+        if report is not None:
+            try:
+                report(best_x, best)
+            except StopIteration:
+                return STOPPED, "`callback` raised `StopIteration`.", best, best_x, best_g, iterations

@@ -1,0 +1,179 @@
+"""Passes over vectors for quasi-Newton methods: fused updates and dots whose results depend on nothing but the data.
+
+A pass goes through the vectors in blocks of fixed size and adds up what the blocks give in their order, so that its
+result has the same bits for any number of threads. Scalars are float64, also for float32 vectors; the vectors of a pass
+have one dtype.
+
+Every pass takes a `team`: None, or the arrays from `new_team`, through which other threads help. They are called once
+for many passes, because the passes of an iteration are many and short: between `open_team` and `close_team`, a helper
+in `help_team` takes blocks of whatever pass the launching thread has announced. That thread takes blocks as well and
+waits only for those that a helper has begun.
+"""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+
+from numbopt._kernels.intrinsics import array_at, atomic_add, atomic_exchange, never_inline, yield_processor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+BLOCK = 8192
+
+# Of int64 and not int, for which Numba would compile `_run` and `_block` once per value.
+_COPY, _SCALE, _UPDATE, _DIFFERENCE, _LINE, _DOT, _SUM, _MAX = np.arange(8)
+
+# Fields of the board of a team. Blocks are claimed downwards, so that 0 and less mean that none is left.
+_UNCLAIMED, _DONE, _OPEN, _PASS, _SIZE, _OUT, _U, _V, _FIELDS = range(9)
+
+
+def copy(out, u, team):
+    """Set ``out = u``."""
+    _run(_COPY, out, 0.0, 0.0, u, u, team)
+
+
+def difference(out, u, v, team):
+    """Set ``out = u - v``."""
+    _run(_DIFFERENCE, out, 0.0, 0.0, u, v, team)
+
+
+def point_on_line(out, start, step, direction, team):
+    """Set ``out = start + step direction``."""
+    _run(_LINE, out, step, 0.0, start, direction, team)
+
+
+def scaled_dot(out, a, u, v, team):
+    """Set ``out = a u`` and return ``out . v``."""
+    return _run(_SCALE, out, a, 0.0, u, v, team)
+
+
+def update_dot(out, a, b, u, v, team):
+    """Set ``out = a out + b u`` and return ``out . v``."""
+    return _run(_UPDATE, out, a, b, u, v, team)
+
+
+def dot(u, v, team):
+    """Return ``u . v``."""
+    return _run(_DOT, u, 0.0, 0.0, u, v, team)
+
+
+def sum_magnitude(u, team):
+    """Return the sum of ``|u|``: not finite if an element is not."""
+    return _run(_SUM, u, 0.0, 0.0, u, u, team)
+
+
+def max_magnitude(u, team):
+    """Return the largest ``|u|``, leaving out NaN."""
+    return _run(_MAX, u, 0.0, 0.0, u, u, team)
+
+
+def new_team(n: int) -> tuple[Array, Array, Array]:
+    """Return the arrays through which threads share passes over vectors of ``n`` elements."""
+    return np.zeros(_FIELDS, np.int64), np.zeros(2), np.zeros(math.ceil(n / BLOCK))
+
+
+def open_team(team):
+    """Let helpers come."""
+    if team is not None:
+        atomic_exchange(team[0], _UNCLAIMED, 0)
+        atomic_exchange(team[0], _OPEN, 1)
+
+
+def close_team(team):
+    """Send helpers home. One that has not noticed touches nothing but the board."""
+    if team is not None:
+        atomic_exchange(team[0], _OPEN, 0)
+
+
+def help_team(vectors, board, factors, parts):
+    """Take blocks of announced passes until the team is closed; ``vectors`` gives the dtype."""
+    while atomic_add(board, _OPEN, 0) == 1:
+        if not _take_block(vectors, board, factors, parts):
+            yield_processor()
+
+
+def _run(kind, out, a, b, u, v, team):
+    if out.size <= BLOCK:
+        return _block(kind, out, a, b, u, v)
+    return _run_blocks(kind, out, a, b, u, v, team)
+
+
+def _run_blocks(kind, out, a, b, u, v, team):
+    never_inline()
+    if team is None:
+        total = 0.0
+        for lo in range(0, out.size, BLOCK):
+            hi = min(lo + BLOCK, out.size)
+            total = _combine(kind, total, _block(kind, out[lo:hi], a, b, u[lo:hi], v[lo:hi]))
+        return total
+    board, factors, parts = team
+    board[_PASS] = kind
+    board[_SIZE] = out.size
+    board[_OUT], board[_U], board[_V] = out.ctypes.data, u.ctypes.data, v.ctypes.data
+    board[_DONE] = 0
+    factors[0], factors[1] = a, b
+    atomic_exchange(board, _UNCLAIMED, parts.size)
+    while _take_block(out, board, factors, parts):
+        pass
+    while atomic_add(board, _DONE, 0) < parts.size:
+        yield_processor()
+    total = 0.0
+    for part in parts:
+        total = _combine(kind, total, part)
+    return total
+
+
+def _take_block(like, board, factors, parts):
+    """Claim a block and run it; False if there is none."""
+    place = atomic_add(board, _UNCLAIMED, -1) - 1
+    if place < 0:
+        return False
+    lo = place * BLOCK
+    hi = min(lo + BLOCK, board[_SIZE])
+    out = array_at(board[_OUT], board[_SIZE], like.dtype)[lo:hi]
+    u = array_at(board[_U], board[_SIZE], like.dtype)[lo:hi]
+    v = array_at(board[_V], board[_SIZE], like.dtype)[lo:hi]
+    parts[place] = _block(board[_PASS], out, factors[0], factors[1], u, v)
+    atomic_add(board, _DONE, 1)
+    return True
+
+
+def _combine(kind, total, part):
+    return max(total, part) if kind == _MAX else total + part
+
+
+# Reassociation lets a sum run in vector registers; NaN and infinity keep their meaning.
+@numba.njit(error_model="numpy", fastmath={"reassoc", "contract"})
+def _block(kind, out, a, b, u, v):
+    never_inline()  # so that its sums have the same bits on all threads
+    total = 0.0
+    if kind == _UPDATE:
+        for i in range(out.size):
+            out[i] = a * out[i] + b * u[i]
+            total += float(out[i]) * float(v[i])
+    elif kind == _SCALE:
+        for i in range(out.size):
+            out[i] = a * u[i]
+            total += float(out[i]) * float(v[i])
+    elif kind == _DOT:
+        for i in range(u.size):
+            total += float(u[i]) * float(v[i])
+    elif kind == _SUM:
+        for i in range(u.size):
+            total += abs(float(u[i]))
+    elif kind == _MAX:
+        for i in range(u.size):
+            magnitude = abs(float(u[i]))
+            total = magnitude if magnitude > total else total
+    elif kind == _COPY:
+        for i in range(out.size):
+            out[i] = u[i]
+    elif kind == _DIFFERENCE:
+        for i in range(out.size):
+            out[i] = u[i] - v[i]
+    elif kind == _LINE:
+        for i in range(out.size):
+            out[i] = u[i] + a * v[i]
+    return total
