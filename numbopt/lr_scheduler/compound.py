@@ -1,0 +1,199 @@
+"""Schedulers made of schedulers."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
+
+from numbopt.lr_scheduler._arguments import check_is_optimizer, integers
+from numbopt.lr_scheduler.base import LRScheduler, Scheduler, write
+from numbopt.lr_scheduler.plateau import ReduceLROnPlateau
+from numbopt.optimizer import Optimizer
+
+
+class _Compound(LRScheduler):
+    """A scheduler whose parts do the writing."""
+
+    unsaved: ClassVar = LRScheduler.unsaved | {"_schedulers"}
+    _schedulers: list[Any]
+
+    def _take_parts(self, schedulers: Any, optimizer: Optimizer | None) -> None:
+        """Check the parts, and keep them."""
+        name = type(self).__name__
+        if isinstance(schedulers, Scheduler) or not isinstance(schedulers, Sequence):
+            raise TypeError(f"{name} expects a list of schedulers, but got {type(schedulers).__name__}")
+        if not schedulers:
+            raise ValueError(f"{name} expects at least one scheduler, but got no scheduler.")
+        for i, scheduler in enumerate(schedulers):
+            if not isinstance(scheduler, Scheduler):
+                raise TypeError(
+                    f"{name} at index {i} should have `optimizer` as its attribute, but got "
+                    f"{type(scheduler).__name__}; pass schedulers of numbopt.lr_scheduler"
+                )
+            if isinstance(scheduler, ReduceLROnPlateau):
+                raise ValueError(
+                    f"{name} does not support `ReduceLROnPlateau` scheduler, whose step needs a metric, but got one "
+                    f"at index {i}; step it by itself"
+                )
+            optimizer = optimizer or scheduler.optimizer
+            if scheduler.optimizer is not optimizer:
+                raise ValueError(
+                    f"{name} expects all schedulers to belong to the same optimizer, but the one at index {i}, "
+                    f"{type(scheduler).__name__}, has another"
+                )
+        check_is_optimizer(optimizer)
+        self.optimizer, self._schedulers = schedulers[0].optimizer, list(schedulers)
+
+    def _rewind(self) -> None:
+        for scheduler in self._schedulers:
+            scheduler._rewind()
+
+    def _restart(self) -> None:
+        for group in self.optimizer.param_groups:
+            if "initial_lr" in group:
+                write(group, "lr", group["initial_lr"])
+        self._rewind()
+        self._begin()
+
+    def get_lr(self) -> NoReturn:
+        """Refuse: the parts compute the learning rates."""
+        raise NotImplementedError(f"{type(self).__name__} has no get_lr(); use get_last_lr()")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to continue, with the state dicts of the parts as ``"_schedulers"``."""
+        return {**super().state_dict(), "_schedulers": [part.state_dict() for part in self._schedulers]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Is copied.
+
+        Raises
+        ------
+        ValueError
+            If it comes from another kind of scheduler.
+        """
+        states = state_dict.get("_schedulers")
+        if states is None or len(states) != len(self._schedulers):
+            found = "no" if states is None else len(states)
+            raise ValueError(f"the state dict has {found} _schedulers for {len(self._schedulers)} in this scheduler")
+        super().load_state_dict(state_dict)
+        for part, state in zip(self._schedulers, states, strict=True):
+            part.load_state_dict(state)
+
+
+class SequentialLR(_Compound):
+    """Follow one scheduler after another.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of all the schedulers.
+    schedulers : list of LRScheduler
+        In their order. Each starts at its own epoch 0 from the base learning rate.
+    milestones : list of int
+        The epochs at which the second and each later one takes over, in ascending order.
+    last_epoch : int
+        Only -1: to continue a run, load the state dict.
+
+    Examples
+    --------
+    >>> import numpy as np, numbopt
+    >>> from numbopt.lr_scheduler import ConstantLR, ExponentialLR, SequentialLR
+    >>> opt = numbopt.SGD([np.zeros(3)], lr=0.8)
+    >>> scheduler = SequentialLR(opt, [ConstantLR(opt, 0.125, 9), ExponentialLR(opt, 0.5)], milestones=[2])
+    >>> for _ in range(5):
+    ...     print(scheduler.get_last_lr())
+    ...     opt.step()
+    ...     scheduler.step()
+    [0.1]
+    [0.1]
+    [0.8]
+    [0.4]
+    [0.2]
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
+    ) -> None:
+        check_is_optimizer(optimizer)
+        self._take_parts(schedulers, optimizer)
+        for i, scheduler in enumerate(schedulers):
+            if not isinstance(scheduler, LRScheduler):
+                raise TypeError(
+                    f"SequentialLR expects schedulers of the learning rate, but got {type(scheduler).__name__} at "
+                    f"index {i}; step it by itself, or with ChainedScheduler"
+                )
+        self._milestones = integers("milestones", milestones, low=0)
+        if len(self._milestones) != len(schedulers) - 1:
+            raise ValueError(
+                "Sequential Schedulers expects number of schedulers provided to be one more than the number of "
+                f"milestone points, but got number of schedulers {len(schedulers)} and the number of milestones to be "
+                f"equal to {len(self._milestones)}"
+            )
+        if sorted(set(self._milestones)) != self._milestones:
+            raise ValueError(f"milestones must be ascending, got {milestones}")
+        if last_epoch != -1:
+            raise ValueError(f"last_epoch must be -1, got {last_epoch}; to continue a run use load_state_dict")
+        self._restart()  # undoes what the constructors of the parts wrote
+
+    def _begin(self) -> None:
+        self.last_epoch = 0
+        self._active()._begin()
+        self._last_lr = self._current_lrs()
+
+    def _active(self) -> Any:
+        return self._schedulers[bisect_right(self._milestones, self.last_epoch)]
+
+    def step(self) -> None:  # type: ignore[override]
+        """Go to the next epoch and write its learning rates; to be called after ``optimizer.step()``."""
+        self.last_epoch += 1
+        if self.last_epoch in self._milestones:
+            self._active()._restart()
+        else:
+            self._active().step()
+        self._last_lr = self._current_lrs()
+
+
+class ChainedScheduler(_Compound):
+    """Step several schedulers together. Where each multiplies the learning rate, their factors multiply.
+
+    Parameters
+    ----------
+    schedulers : list of Scheduler
+        In the order in which they write.
+    optimizer : Optimizer, optional
+        Of all the schedulers.
+
+    Examples
+    --------
+    >>> import numpy as np, numbopt
+    >>> from numbopt.lr_scheduler import ChainedScheduler, ConstantLR, ExponentialLR
+    >>> opt = numbopt.SGD([np.zeros(3)], lr=0.8)
+    >>> scheduler = ChainedScheduler([ConstantLR(opt, 0.25, total_iters=2), ExponentialLR(opt, 0.5)])
+    >>> for _ in range(4):
+    ...     print(scheduler.get_last_lr())
+    ...     opt.step()
+    ...     scheduler.step()
+    [0.2]
+    [0.1]
+    [0.2]
+    [0.1]
+    """
+
+    def __init__(self, schedulers: Sequence[Scheduler], optimizer: Optimizer | None = None) -> None:
+        self._take_parts(schedulers, optimizer)
+        self._last_lr = self._current_lrs()
+
+    def _begin(self) -> None:
+        for scheduler in self._schedulers:
+            scheduler._begin()
+        self._last_lr = self._current_lrs()
+
+    def step(self) -> None:  # type: ignore[override]
+        """Step all of them; to be called after ``optimizer.step()``."""
+        for scheduler in self._schedulers:
+            scheduler.step()
+        self._last_lr = self._current_lrs()
