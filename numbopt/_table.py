@@ -69,7 +69,8 @@ class Launch:
         self._help: Callable[[], object] | None = None
         if parallel:
             kernel = kernels.shared
-            arguments += (self._chunks, np.zeros(2, np.int64))
+            # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
+            arguments += (self._chunks, np.full(2, len(self._chunks), np.int64))
             self._help = functools.partial(kernel, *arguments, True)
             arguments += (False,)
         self._run = functools.partial(kernel, *arguments)
@@ -173,12 +174,14 @@ class Table:
             return
         has_gradient = gradients != 0
         selection = has_gradient.tobytes()
+        self._gradients_seen = b""  # until all is done, should a keyboard interrupt come
         if selection != self._selection:
+            self._selection = b""
             self._select(has_gradient)
             self._selection = selection
-        self._gradients_seen = seen
         self._squares = None
         self._rows[:, 3] = gradients[self._row_buffer] + self._row_start
+        self._gradients_seen = seen
 
     def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Make rows and lines for the parameters that have a gradient."""
@@ -190,16 +193,17 @@ class Table:
         for idle in (0, 1):
             for i in np.flatnonzero(keys % 2 == idle).tolist():
                 new_of_key[i] = lines.setdefault((idle, *old[keys[i] // 2]), len(lines))
-        self.lines = [(group, clock) for idle, group, clock in lines if not idle]
-        self._idle_lines = [(group, clock) for idle, group, clock in lines if idle]
-        self._line_of = new_of_key[key_of]
+        active_lines = [(group, clock) for idle, group, clock in lines if not idle]
+        idle_lines = [(group, clock) for idle, group, clock in lines if idle]
+        # No call in this line: lines and who is on them never disagree, should a keyboard interrupt come.
+        self.lines, self._idle_lines, self._line_of = active_lines, idle_lines, new_of_key[key_of]
         chosen = has_gradient[self._blocks.buffer]
         self._row_buffer = self._blocks.buffer[chosen]
         self._row_start = self._starts[chosen]
         self._rows = self._all_rows[chosen]
         self._rows[:, 1] = self._line_of[self._row_buffer]
         self._scalars = np.zeros((len(self.lines), self._scalar_count), self._dtype)
-        self._pack = struct.Struct(f"{self._scalars.size}{self._dtype.char}").pack_into
+        self._pack = struct.Struct(f"={self._scalars.size}{self._dtype.char}").pack_into
         self._launch = Launch(self._kernels, self._rows, self._scalars) if len(self._rows) else None
 
     def sum_of_squares(self) -> float:
