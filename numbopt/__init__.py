@@ -8,9 +8,10 @@
 array([ 1.9, -0.9])
 """
 
-from numbopt import options
+from numbopt import lr_scheduler, options, schedules
 from numbopt._kernels.cpu import Rule
 from numbopt._kernels.threads import get_num_threads, set_num_threads
+from numbopt.accumulation import Accumulate
 from numbopt.algorithms.adadelta import Adadelta
 from numbopt.algorithms.adagrad import Adagrad
 from numbopt.algorithms.adam import Adam
@@ -24,8 +25,11 @@ from numbopt.algorithms.radam import RAdam
 from numbopt.algorithms.rmsprop import RMSprop
 from numbopt.algorithms.rprop import Rprop
 from numbopt.algorithms.sgd import SGD
+from numbopt.averaging import AveragedParameters, Lookahead, get_ema_avg_fn, get_swa_avg_fn
+from numbopt.checkpoint import CheckpointError, load, save
 from numbopt.clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from numbopt.elementwise import ElementwiseOptimizer
+from numbopt.history import History
 from numbopt.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from numbopt.minimize import minimize, scipy_method
 from numbopt.optimizer import Optimizer, required
@@ -38,12 +42,17 @@ __all__ = [
     "ASGD",
     "LBFGS",
     "SGD",
+    "Accumulate",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "AveragedParameters",
+    "CheckpointError",
     "ElementwiseOptimizer",
+    "History",
+    "Lookahead",
     "NAdam",
     "NonlinearCG",
     "Optimizer",
@@ -57,14 +66,20 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
+    "get_ema_avg_fn",
     "get_num_threads",
+    "get_swa_avg_fn",
     "get_total_norm",
+    "load",
+    "lr_scheduler",
     "minimize",
     "options",
     "pack",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
     "required",
+    "save",
+    "schedules",
     "scipy_method",
     "set_num_threads",
 ]

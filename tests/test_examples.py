@@ -25,6 +25,11 @@ class Example(NamedTuple):
 
 CASES = {
     "digits.py": Example(r"^test accuracy: ([\d.]+)% of 450 digits$", (96, 100), too_short=("--epochs", "1")),
+    "fit_with_everything.py": Example(
+        r"^variance explained in 92 patients not seen: \S+%, by the averaged parameters ([\d.]+)%$",
+        (40, 60),
+        too_short=("--epochs", "2"),
+    ),
     "phase_retrieval.py": Example(
         r"^relative error up to a global phase: \S+ at the start, (\S+) recovered$",
         (0, 1e-3),

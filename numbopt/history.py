@@ -1,0 +1,339 @@
+"""History: the loss, the norm of the gradient and the learning rates of a run, step by step."""
+
+import csv
+import math
+import os
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from numbopt.accumulation import Wrapper
+from numbopt.optimizer import Optimizer
+from numbopt.parameter import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class History(Mapping[str, Array]):
+    """Records loss, gradient norm and learning rates of the steps of an optimizer: a mapping from names to columns.
+
+    Columns are arrays with one entry for each recorded step, NaN where nothing is known:
+
+    - ``"step"``: the number of the step, from 1.
+    - ``"loss"``: what the closure returned, at its first call within the step, or what `record` was given.
+    - ``"gradient_norm"``: the Euclidean norm of all gradients that belong to this loss, before any clipping.
+    - ``"lr"``: the learning rate that was used, of the first group; ``"lr_1"``, ``"lr_2"``, ... of the others.
+    - what else `record` was given.
+
+    Parameters
+    ----------
+    optimizer : Optimizer or Wrapper
+        Whose steps are recorded until `detach`, by hooks. Of a wrapper, the steps of the optimizer inside count.
+    gradient_norm : bool
+        Record the norm of the gradient, which takes one reading of all gradients.
+    every : int
+        Record the first step and then every ``every``-th.
+
+    Raises
+    ------
+    ValueError
+        If ``every`` is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np, numbopt
+    >>> x = np.array([3.0, -4.0])
+    >>> opt = numbopt.SGD([x], lr=0.25)
+    >>> history = numbopt.History(opt, gradient_norm=True)
+    >>> for _ in range(3):
+    ...     loss = opt.step(lambda: (x @ x, [2 * x]))
+    >>> history["loss"]
+    array([25.    ,  6.25  ,  1.5625])
+    >>> history["gradient_norm"]
+    array([10. ,  5. ,  2.5])
+    """
+
+    def __init__(self, optimizer: Optimizer | Wrapper, *, gradient_norm: bool = False, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
+        self.every = every
+        self.steps = 0
+        """How many steps were done, recorded or not."""
+        self._columns: dict[str, array[Any]] = {"step": array("q"), "loss": array("d")}
+        names = ["gradient_norm"] if gradient_norm else []
+        names += [_lr_name(number) for number in range(len(optimizer.param_groups))]
+        self._columns |= {name: array("d") for name in names}
+        self._with_norm = gradient_norm
+        self._is_recorded = False
+        self._loss = self._norm = math.nan
+        self._handles = (
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        )
+
+    # ---- recording
+
+    def record(self, loss: Any = None, **values: Any) -> None:
+        """Add to the record of the latest step, for example the loss where the optimizer is given no closure.
+
+        Parameters
+        ----------
+        loss : float, optional
+            Goes into the column ``"loss"``.
+        **values : float
+            Go into columns of these names, which are made when they are first needed.
+
+        Raises
+        ------
+        RuntimeError
+            If no step was done yet.
+        ValueError
+            If a value is named ``step``.
+        TypeError
+            If a value is not a real number.
+        """
+        if not self.steps:
+            raise RuntimeError("record adds to the latest step, and none was done yet; call it after optimizer.step()")
+        if "step" in values:
+            raise ValueError("the numbers of the steps are recorded by themselves")
+        if loss is not None:
+            values["loss"] = loss
+        numbers = {name: float(value) for name, value in values.items()}
+        if self._is_recorded:
+            for name, number in numbers.items():
+                self._column(name)[-1] = number
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Let the closure of a step that is to be recorded tell its loss."""
+        self._loss = self._norm = math.nan
+        if self.steps % self.every or len(args) < 2 or not callable(args[1]):
+            return None
+        return (args[0], self._telling(optimizer, args[1], kwargs.get("grads")), *args[2:]), kwargs
+
+    def _telling(self, optimizer: Optimizer, closure: Callable[[], Any], grads: Any) -> Callable[[], Any]:
+        """Return ``closure`` with the loss and the norm of its first call noted."""
+        is_first = True
+
+        def told() -> Any:
+            nonlocal is_first
+            result = closure()
+            if is_first:
+                is_first = False
+                loss, given = result if isinstance(result, tuple) and len(result) == 2 else (result, grads)
+                if not isinstance(loss, tuple):
+                    self._loss = math.nan if loss is None else float(loss)
+                if self._with_norm:
+                    self._norm = _gradient_norm(optimizer, given)
+            return result
+
+        return told
+
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Add a row to the columns."""
+        self._is_recorded = self.steps % self.every == 0
+        self.steps += 1
+        if not self._is_recorded:
+            return
+        if self._with_norm and len(args) < 2:
+            self._norm = _gradient_norm(optimizer, kwargs.get("grads"))
+        for column in self._columns.values():
+            column.append(0 if column.typecode == "q" else math.nan)
+        self._columns["step"][-1] = self.steps
+        self._columns["loss"][-1] = self._loss
+        if self._with_norm:
+            self._column("gradient_norm")[-1] = self._norm
+        for number, group in enumerate(optimizer.param_groups):
+            self._column(_lr_name(number))[-1] = float(group.get("lr", math.nan))
+
+    def _column(self, name: str) -> "array[Any]":
+        """Return the growing column of this name, made if there is none."""
+        if name not in self._columns:
+            self._columns[name] = array("d", [math.nan]) * len(self._columns["step"])
+        return self._columns[name]
+
+    def detach(self) -> None:
+        """Record no further steps. What was recorded remains."""
+        for handle in self._handles:
+            handle.remove()
+
+    def __enter__(self) -> Self:
+        """Return the history."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Record no further steps."""
+        self.detach()
+
+    # ---- reading
+
+    def __getitem__(self, name: str) -> Array:
+        """Return a copy of a column."""
+        return np.array(self._columns[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the columns."""
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self._columns)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        """Show the number of steps and the names of the columns."""
+        return f"<History of {self.steps} steps: {', '.join(self)}>"
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the columns, with their names in the first line, as comma-separated values.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file to write. Numbers are written with all their digits.
+        """
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(self._columns)
+            writer.writerows(zip(*self._columns.values(), strict=True))
+
+    def plot(self, path: str | os.PathLike[str] | None = None, ax: "Axes | None" = None) -> "Axes":
+        """Draw the loss and, below it, the norm of the gradient and the learning rates; needs matplotlib.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            Write the picture to this file; its extension says how. Otherwise it is shown by ``pyplot.show()``.
+        ax : matplotlib.axes.Axes, optional
+            Draw the loss there, and nothing else.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The one with the loss; its ``figure`` has the others.
+
+        Raises
+        ------
+        ImportError
+            If there is no matplotlib.
+        """
+        rates = {name: name.replace("lr_", "group ") for name in self if name == "lr" or name.startswith("lr_")}
+        below = {"gradient norm": {"gradient_norm": ""}} if "gradient_norm" in self else {}
+        below["learning rate"] = {**rates, "lr": "group 0"} if len(rates) > 1 else {"lr": ""}
+        if ax is not None:
+            axes = [ax]
+            below = {}
+        else:
+            axes = list(_new_figure(1 + len(below), path is None))
+        for panel, (label, lines) in zip(axes, {"loss": {"loss": ""}, **below}.items(), strict=True):
+            self._draw(panel, label, lines)
+        axes[-1].set_xlabel("step")
+        if path is not None:
+            axes[0].figure.figure.savefig(path)
+        return axes[0]
+
+    def _draw(self, panel: "Axes", label: str, lines: Mapping[str, str]) -> None:
+        """Draw columns, given with their legends, on a logarithmic scale where that makes sense."""
+        known = []
+        for number, (name, legend) in enumerate(lines.items()):
+            values = self[name]
+            finite = np.isfinite(values)
+            known.append(values[finite])
+            panel.plot(
+                self["step"][finite],
+                values[finite],
+                color=f"C{number + _COLOURS.get(label, 0)}",
+                linewidth=1.2,
+                marker="o" if finite.sum() == 1 else "",
+                label=legend or None,
+            )
+        everything = np.concatenate(known)
+        if label != "learning rate" and len(everything) and everything.min() > 0:
+            panel.set_yscale("log")
+        elif label == "learning rate":
+            panel.set_ylim(bottom=0)
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+        if len(lines) > 1:
+            panel.legend(frameon=False)
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to continue.
+
+        Returns
+        -------
+        dict
+            ``"steps"``, the number of steps, and ``"columns"``, a dict of arrays.
+        """
+        return {"steps": self.steps, "columns": dict(self)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue after what `state_dict` returned; what was recorded here is dropped.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Copied.
+
+        Raises
+        ------
+        ValueError
+            If it is not the state of a history; nothing has changed then.
+        """
+        columns = state_dict.get("columns", {})
+        if not isinstance(state_dict.get("steps"), int) or not {"step", "loss"} <= set(columns):
+            raise ValueError(f"not the state of a History: it has {list(state_dict)}")
+        shapes = {np.shape(column) for column in columns.values()}
+        if len(shapes) != 1 or len(shapes.pop()) != 1:
+            raise ValueError("the columns of a History must be 1-D and equally long")
+        self._columns = {
+            name: array("q" if name == "step" else "d", np.asarray(column).tolist()) for name, column in columns.items()
+        }
+        self.steps = state_dict["steps"]
+        self._is_recorded = False
+
+
+_COLOURS = {"gradient norm": 1, "learning rate": 2}
+
+
+def _lr_name(group: int) -> str:
+    return f"lr_{group}" if group else "lr"
+
+
+def _gradient_norm(optimizer: Optimizer, grads: Any) -> float:
+    """Return the Euclidean norm of ``grads``, or of the parameters' own gradients if it is None."""
+    if grads is None:
+        arrays = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+    else:
+        arrays = optimizer.gradients_in_order(grads)
+    return math.sqrt(sum(_square(np.asarray(array)) for array in arrays if array is not None))
+
+
+def _square(array: Array) -> float:
+    if array.dtype.char not in "fdFD":
+        array = array.astype(float)
+    flat = array.ravel(order="K")
+    return float(np.vdot(flat, flat).real)
+
+
+def _new_figure(panels: int, interactive: bool) -> Any:
+    """Return the axes of a new figure, a high one above lower ones; only an interactive one is known to pyplot."""
+    height = 3 + 1.3 * (panels - 1)
+    try:
+        if interactive:
+            from matplotlib.pyplot import figure as new_figure
+        else:
+            from matplotlib.figure import Figure as new_figure  # type: ignore[assignment]
+    except ImportError as error:
+        raise ImportError("History.plot needs matplotlib: pip install matplotlib") from error
+    figure = new_figure(figsize=(7, height), layout="constrained", dpi=150)
+    axes = figure.subplots(panels, sharex=True, height_ratios=[3] + [1.3] * (panels - 1), squeeze=False)[:, 0]
+    figure.align_ylabels(axes)
+    return axes
