@@ -64,7 +64,7 @@ class LBFGS(VectorOptimizer):
     ...     a, b = 1 - x[0], x[1] - x[0] ** 2
     ...     return a**2 + 100 * b**2, [np.array([-2 * a - 400 * b * x[0], 200 * b])]
     >>> opt = numbopt.LBFGS([x], max_iter=100, line_search_fn="strong_wolfe")
-    >>> opt.step(rosenbrock)
+    >>> round(opt.step(rosenbrock), 6)
     24.2
     >>> x.round(6)
     array([1., 1.])

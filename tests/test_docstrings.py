@@ -1,0 +1,18 @@
+"""The examples in docstrings do what they say."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import numbopt
+
+MODULES = ["numbopt", *(module.name for module in pkgutil.walk_packages(numbopt.__path__, "numbopt."))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of(name):
+    if name == "numbopt.minimize":
+        pytest.importorskip("scipy")
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
