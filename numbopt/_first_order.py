@@ -67,25 +67,28 @@ def descend(
     options : dict
         `STOPS` and hyper-parameters of the optimizer.
     report : callable or None
-        Called with point and value after each iteration; may raise StopIteration.
+        Called with the best point and its value after each iteration; may raise StopIteration.
     """
     hyper = {name: value for name, value in options.items() if name not in STOPS}
     opt = cls([x], bounds=bounds, **hyper)
     lower, upper = bounds if bounds is not None else (-np.inf, np.inf)
-    best, best_x, best_g = np.inf, x.copy(), np.full_like(x, np.nan)
-    lowest: deque[float] = deque(maxlen=options["window"])
+    np.clip(x, lower, upper, out=x)
     start = time.monotonic()
+    value, gradient = objective(x)
+    best, best_x, best_g = value, x.copy(), gradient.copy()
+    lowest: deque[float] = deque([best], maxlen=options["window"] + 1)  # the best value, after each iteration
 
     def outcome(iterations: int) -> tuple[int, str] | None:
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return FAILED, "The function or its gradient is not finite; the best point before that is returned."
+            where = "at x0." if iterations == 0 else "at the last point; the best one before that is returned."
+            return FAILED, f"The function or its gradient is not finite {where}"
         # What a bound holds back does not count.
-        held = ((x <= lower) & (gradient > 0)) | ((x >= upper) & (gradient < 0))
-        if np.abs(np.where(held, 0, gradient)).max() <= options["gtol"]:
+        held = ((best_x <= lower) & (best_g > 0)) | ((best_x >= upper) & (best_g < 0))
+        if np.abs(np.where(held, 0, best_g)).max() <= options["gtol"]:
             return CONVERGED, "Converged: no element of the gradient exceeds gtol."
         if options["target"] is not None and best <= options["target"]:
             return CONVERGED, "The function reached the target."
-        if len(lowest) == options["window"] and lowest[0] - best <= options["ftol"] * max(1, abs(best)):
+        if len(lowest) == lowest.maxlen and lowest[0] - best < options["ftol"] * max(1, abs(best)):
             return CONVERGED, f"Converged: {options['window']} iterations improved the function by less than ftol."
         if iterations >= options["maxiter"]:
             return LIMIT, "The number of iterations reached maxiter."
@@ -96,19 +99,18 @@ def descend(
         return None
 
     iterations = 0
-    while True:
+    while (stop := outcome(iterations)) is None:
+        opt.step(grads=[gradient])
         value, gradient = objective(x)
-        if value < best and np.isfinite(gradient).all():
+        iterations += 1
+        if value <= best and np.isfinite(gradient).all():
             best = value
             best_x[:], best_g[:] = x, gradient
-        stop = outcome(iterations)
-        if stop is not None:
-            return *stop, best, best_x, best_g, iterations
         lowest.append(best)
-        opt.step(grads=[gradient])
-        iterations += 1
         if report is not None:
             try:
                 report(best_x, best)
             except StopIteration:
-                return STOPPED, "`callback` raised `StopIteration`.", best, best_x, best_g, iterations
+                stop = STOPPED, "`callback` raised `StopIteration`."
+                break
+    return *stop, best, best_x, best_g, iterations

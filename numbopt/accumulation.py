@@ -136,6 +136,7 @@ class Accumulate(Wrapper):
     starts anew.
 
     Everything else, such as ``param_groups``, ``state`` or hooks, is the optimizer's. A scheduler gets the optimizer.
+    One that evaluates a closure of its own accord, such as `LBFGS`, cannot update from sums: its ``step`` says so.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """VectorOptimizer: from the core for vectors, `numbopt._kernels.quasi_newton`, to optimizers driven by closures."""
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
@@ -20,9 +21,9 @@ class StepResult(NamedTuple):
     message: str
     """Why it ended."""
     loss: float
-    """The loss at the best point, which the parameters are at."""
+    """The loss at the best point, which the parameters are at; after fixed steps, the last one that was evaluated."""
     gradient_norm: float
-    """The largest absolute value of an element of the gradient there."""
+    """The largest absolute value of an element of the gradient there; NaN if there was none that is finite."""
     iterations: int
     """Search directions that were followed."""
     evaluations: int
@@ -76,6 +77,7 @@ class VectorOptimizer(Optimizer):
         self._vectors: FlatVectors | None = None
         self._core: qn.State | None = None
         self._evaluations = self._iterations = 0
+        self._stepping_thread: int | None = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take the only group.
@@ -96,19 +98,29 @@ class VectorOptimizer(Optimizer):
         self._gradients = Gradients(self._parameters)
 
     def _ready(self) -> tuple[FlatVectors, qn.State]:
-        """Return the vectors and the state of the core, made new where the options ask for others."""
+        """Return the vectors and the state of the core, made anew from what is remembered if its shape was edited."""
         if self._vectors is None:
             self._vectors = FlatVectors(self._parameters, self._gradients)
         options = self._group_options[0].values
         rule, history_size = self.core_rule(options), self.history_size(options)
-        if self._core is None or (self._core[2][0]["rule"], self._core[1].shape[1]) != (rule, history_size):
+        had = None if self._core is None else (int(self._core[2][0]["rule"]), self._core[1].shape[1])
+        if had != (rule, history_size):
+            remembered = self._state_of(0)
+            if had is not None and had[0] != rule:
+                remembered.pop("t", None)  # the last step of another rule is no part of a pair
             self._core = qn.new_state(self._vectors.data.size, self._vectors.data.dtype, rule, history_size)
+            _restore(self._core, remembered)
+        assert self._core is not None
         record = self._core[2][0]
         record["learning_rate"] = options["lr"]
         record["tolerance_gradient"] = options["tolerance_grad"]
         record["tolerance_change"] = options["tolerance_change"]
-        record["max_iterations"] = options["max_iter"]
-        record["max_evaluations"] = options["max_eval"] or options["max_iter"] * 5 // 4
+        most = options["max_eval"] or max(
+            options["max_iter"] * 5 // 4, 1 if rule == qn.FIXED_STEP else options["max_iter"] + 1
+        )
+        record["max_evaluations"] = most
+        # No more iterations than evaluations: only a fixed step with max_eval=1 could do that.
+        record["max_iterations"] = min(options["max_iter"], most)
         return self._vectors, self._core
 
     # ---- the step
@@ -119,40 +131,58 @@ class VectorOptimizer(Optimizer):
                 f"{type(self).__name__} evaluates the loss several times: give step a closure that returns the loss, "
                 "or (loss, grads), and nothing else"
             )
+        if self._stepping_thread == threading.get_ident():
+            raise RuntimeError("step was called by its own closure, which only evaluates the loss and its gradients")
         with self._lock:
-            self._refresh_options()
-            vectors, core = self._ready()
-            record = core[2][0]
-            vectors.gather_data()
-            original, value = self._evaluate(closure, vectors)
-            advance = qn.advance_function(core)
-            answer = advance(vectors.data, vectors.grad, value)
+            self._stepping_thread = threading.get_ident()
             try:
-                while answer == qn.EVALUATE:
-                    vectors.scatter_data()
-                    value = self._evaluate(closure, vectors)[1]
-                    answer = advance(vectors.data, vectors.grad, value)
-            except BaseException:
-                self._take_back(vectors, core)
-                raise
+                return self._minimize(closure)
+            finally:
+                self._stepping_thread = None
+
+    def _minimize(self, closure: Callable[[], Any]) -> Any:
+        """Evaluate and advance until the core stops; return the first loss."""
+        self._refresh_options()
+        vectors, core = self._ready()
+        record = core[2][0]
+        loss, value = self._evaluate(closure, vectors)
+        vectors.gather_data()
+        record["gradient_norm"] = math.nan  # until the core has seen one that is finite
+        advance = qn.advance_function(core)
+        answer = advance(vectors.data, vectors.grad, value)
+        try:
+            while answer == qn.EVALUATE:
+                vectors.scatter_data()
+                value = self._evaluate(closure, vectors)[1]
+                answer = advance(vectors.data, vectors.grad, value)
+        except BaseException:
+            # Back to the point where the search was; the next step enters anew.
+            record["searching"] = False
+            np.copyto(vectors.data, core[0][qn.BASE_X])
+            raise
+        finally:
             vectors.scatter_data()
-            if record["rule"] != qn.FIXED_STEP:  # whose last step is not evaluated
-                vectors.scatter_grad(core[0][qn.BASE_G])
-            self._evaluations += int(record["evaluations"])
-            self._iterations += int(record["iterations"])
-            self.result = StepResult(
-                _MESSAGES[answer],
-                float(record["value"]),
-                float(record["gradient_norm"]),
-                int(record["iterations"]),
-                int(record["evaluations"]),
-            )
-        return original
+            iterations, evaluations = int(record["iterations"]), int(record["evaluations"])
+            self._iterations += iterations
+            self._evaluations += evaluations
+        # The last of several fixed steps is not evaluated, so what is known is of the point before.
+        at_base = record["rule"] != qn.FIXED_STEP or answer == qn.STEP_NOT_FINITE
+        if at_base:
+            vectors.scatter_grad(core[0][qn.BASE_G])
+        self.result = StepResult(
+            _MESSAGES[answer],
+            float(record["value"]) if at_base else value,
+            float(record["gradient_norm"]),
+            iterations,
+            evaluations,
+        )
+        return loss
 
     def _evaluate(self, closure: Callable[[], Any], vectors: FlatVectors) -> tuple[Any, float]:
         """Return what the closure returned as loss, and it as a float, with the gradients gathered."""
         loss, grads = self.evaluate(closure)
-        value = loss.item() if getattr(loss, "shape", None) is not None and math.prod(loss.shape) == 1 else loss
+        shape = getattr(loss, "shape", None)
+        value = loss.item() if shape is not None and math.prod(shape) == 1 else loss
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"the closure must return the loss, one real number, or (loss, grads); got {loss!r}")
         if grads is None:
@@ -162,30 +192,28 @@ class VectorOptimizer(Optimizer):
         vectors.gather_grad()
         return loss, float(value)
 
-    def _take_back(self, vectors: FlatVectors, core: qn.State) -> None:
-        """Return to the point where the search was, after a closure that failed at a trial."""
-        core[2][0]["searching"] = False
-        np.copyto(vectors.data, core[0][qn.BASE_X])
-        vectors.scatter_data()
-
     # ---- state: with the first parameter, as in torch
 
     def _state_of(self, position: int) -> dict[str, Any]:
         if position != 0 or self._core is None or not self._evaluations:
             return {}
         vectors, _, records = self._core
-        s, y, rho = qn.pairs(self._core)
         numbers = {key: records[0][field].item() for key, field in _NUMBERS.items()}
         rows = {key: vectors[row].copy() for key, row in _ROWS.items()}
         counts = {"func_evals": self._evaluations, "n_iter": self._iterations}
-        return {**counts, **numbers, **rows, "old_stps": s, "old_dirs": y, "ro": rho}
+        return {**counts, **numbers, **rows, **dict(zip(_PAIRS, qn.pairs(self._core), strict=True))}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
-        if key in ("func_evals", "n_iter") or key in _NUMBERS:
-            return checks.Number("state")(f"state {key!r}", value)
-        if key not in (*_ROWS, "old_stps", "old_dirs", "ro"):
+        if key in _COUNTS:
+            return checks.integer(low=0)(f"state {key!r}", value)
+        if key in _NUMBERS:
+            return checks.as_float(f"state {key!r}", value)  # NaN too: a run may end with it
+        if key not in (*_ROWS, *_PAIRS):
             return value
-        array = np.asarray(value, dtype=np.result_type(*(p.flat_dtype for p in self._parameters)))
+        dtype = np.result_type(*(p.flat_dtype for p in self._parameters))
+        array = np.asarray(value)
+        if not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise TypeError(f"loaded state {key!r} has type {array.dtype}, it must be real numbers")
         size = sum(parameter.flat_size for parameter in self._parameters)
         shape = (size,) if key in _ROWS else (len(array),) if key == "ro" else (len(array), size)
         if array.size != math.prod(shape):
@@ -195,19 +223,42 @@ class VectorOptimizer(Optimizer):
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
         if position != 0:
             return
-        self._core, self._evaluations, self._iterations = None, 0, 0
-        if "func_evals" not in state:
-            return
-        self._evaluations, self._iterations = int(state["func_evals"]), int(state["n_iter"])
-        core = vectors, _, records = self._ready()[1]
-        for key, field in _NUMBERS.items():
-            records[0][field] = state.get(key, records[0][field])
-        for key, row in _ROWS.items():
-            vectors[row] = state.get(key, vectors[row])
-        if "ro" in state:
-            qn.remember(core, state["old_stps"], state["old_dirs"], state["ro"])
+        if len({len(state.get(key, ())) for key in _PAIRS}) > 1:
+            raise ValueError(f"loaded state must have as many {', '.join(_PAIRS)} as each other")
+        self._core = None
+        self._evaluations, self._iterations = (state.get(key, 0) for key in _COUNTS)
+        if state:
+            vectors, core = self._ready()
+            vectors.gather_data()
+            # torch does not keep the point before the last step; where the parameters are is as good to return to.
+            _restore(core, {"prev_flat_param": vectors.data, **state})
 
 
 # Keys of a state, torch's where torch has the thing, and where the core keeps them.
-_NUMBERS = {"t": "step", "H_diag": "scale", "prev_loss": "value", "beta": "beta", "memory": "memory"}
+_COUNTS = ("func_evals", "n_iter")
+_NUMBERS = {
+    "t": "step",
+    "H_diag": "scale",
+    "prev_loss": "value",
+    "slope": "slope",
+    "beta": "beta",
+    "memory": "memory",
+}
 _ROWS = {"d": qn.DIRECTION, "prev_flat_grad": qn.BASE_G, "prev_flat_param": qn.BASE_X}
+_PAIRS = ("old_stps", "old_dirs", "ro")
+
+
+def _restore(core: qn.State, state: Mapping[str, Any]) -> None:
+    """Put a state into a fresh core."""
+    vectors, products, records = core
+    for key, row in _ROWS.items():
+        if key in state:
+            vectors[row] = state[key]
+    for key, field in _NUMBERS.items():
+        if key in state:
+            records[0][field] = state[key]
+    if "slope" not in state:  # torch does not keep it
+        records[0]["slope"] = vectors[qn.DIRECTION] @ vectors[qn.BASE_G]
+    if products.shape[1]:
+        records[0]["memory"] = 0  # as many as come now
+        qn.remember(core, *(state.get(key, ()) for key in _PAIRS))

