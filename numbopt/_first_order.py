@@ -39,8 +39,8 @@ def optimizers() -> dict[str, type[ElementwiseOptimizer]]:
 
 
 def hyper_parameters(cls: type[ElementwiseOptimizer]) -> set[str]:
-    """Return the names of the options that the constructor of an optimizer takes."""
-    named = set(inspect.signature(cls).parameters) - {"params", "common"}
+    """Return the names of the options that the constructor of an optimizer takes and that suit a minimum."""
+    named = set(inspect.signature(cls).parameters) - {"params", "common", "maximize"}
     return named | {"max_grad_norm", "project"}
 
 

@@ -211,11 +211,16 @@ class AveragedParameters:
         TypeError, ValueError
             If they do not fit; nothing has changed then.
         """
-        targets: list[Parameter] = (self._source if params is None else _as_optimizer(params))._parameters
-        if params is not None and len(targets) != len(self.parameters):
-            raise ValueError(f"params has {len(targets)} parameters for {len(self.parameters)} averages")
-        pairs = list(zip(targets, self.parameters, strict=False))  # one just added has no average yet
-        _copy([checked_values(p.data, target, "average") for target, p in pairs], [target for target, _ in pairs])
+        averages = [parameter.data for parameter in self.parameters]
+        if params is None:
+            targets = self._source._parameters[: len(averages)]  # one just added has no average yet
+        else:
+            targets = _as_optimizer(params)._parameters
+            if len(targets) != len(averages):
+                raise ValueError(f"params has {len(targets)} parameters for {len(averages)} averages")
+            for average, target in zip(averages, targets, strict=True):
+                checked_values(average, target, "average")
+        _copy(averages, targets)
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numba.extending import is_jitted
 
+from numbopt import options as checks
 from numbopt._first_order import STOPS, descend, hyper_parameters, optimizers
 from numbopt._kernels import quasi_newton as qn
 
@@ -104,7 +105,7 @@ def minimize(
         disp : print the outcome.
         For first-order methods the arguments of the optimizer (lr, betas, ...), gtol, maxiter and maxfun, and
         ftol, window : stop when ``window`` iterations (100) improved the value by less than ftol (1e-9), relative;
-        maxtime : seconds; target : stop at this value.
+        maxtime : seconds; target : stop at this value. The callback gets the best point so far.
 
     Returns
     -------
@@ -274,7 +275,7 @@ def _minimize_quasi_newton(
     record["max_iterations"], record["max_evaluations"] = options["maxiter"], options["maxfun"]
     record["search"]["max_trials"] = options["maxls"]
     if report is None and objective.jac is True and is_jitted(objective.fun):
-        answer = qn.drive(qn.kernel(), *state, x, x.reshape(start.shape), objective.fun, objective.args)
+        answer = qn.drive(qn.kernel(rule), *state, x, x.reshape(start.shape), objective.fun, objective.args)
         objective.calls = objective.gradients = int(record["evaluations"])
     else:
         answer = _run(objective, x, state, report)
@@ -302,7 +303,7 @@ def _minimize_first_order(
 
     limits = None
     if bounds is not None:
-        limits = np.broadcast_to(bounds.lb, start.size), np.broadcast_to(bounds.ub, start.size)
+        limits = _flat_bound(bounds.lb, start), _flat_bound(bounds.ub, start)
     x = start.reshape(-1).copy()
     status, message, value, point, gradient, iterations = descend(cls, objective, x, limits, options, report)
     return OptimizeResult(
@@ -389,8 +390,8 @@ def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float 
     merged = {**defaults, **given}
     for limit in ("maxiter", "maxfun", "maxls", "maxcor", "window"):
         value = merged.get(limit)
-        if value is not None and (value != int(value) or value < (0 if limit == "maxiter" else 1)):
-            raise ValueError(f"{limit} must be a positive integer, got {value!r}")
+        if value is not None:
+            merged[limit] = checks.integer(low=0 if limit == "maxiter" else 1)(limit, value)
     for tolerance in ("gtol", "ftol"):
         if not merged[tolerance] >= 0:
             raise ValueError(f"{tolerance} must not be negative, got {merged[tolerance]!r}")
@@ -413,6 +414,12 @@ def _finite_bounds(bounds: Any, n: int) -> Any:
     if np.any(np.isfinite(bounds.lb)) or np.any(np.isfinite(bounds.ub)):
         return bounds
     return None
+
+
+def _flat_bound(bound: Any, start: qn.Array) -> qn.Array:
+    """Return a bound, a number or an array with the shape of the start or flat, as a flat array."""
+    flat = np.shape(bound) == (start.size,)
+    return np.ascontiguousarray(bound if flat else np.broadcast_to(bound, start.shape), np.float64).reshape(-1)
 
 
 def _hand_over(objective: _Objective, start: qn.Array, bounds: Any, report: Any, options: dict[str, Any]) -> Any:

@@ -180,3 +180,29 @@ CASES = (
     _asgd("averaged", lr=0.1, lambd=0.5, t0=5),
     _asgd("averaged-decay-maximize", lr=0.1, lambd=0.3, alpha=0.5, t0=3, weight_decay=0.1, maximize=True),
 )
+
+
+@dataclass(frozen=True, eq=False)
+class ClosureCase:
+    """One optimizer that evaluates a closure several times in a step, with one set of options."""
+
+    cls: str
+    name: str
+    options: Mapping[str, Any]
+    # Has a line search: no step uphill, and parameters, loss and gradients of the best point after a step.
+    searches: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"{self.cls}-{self.name}"
+
+
+CLOSURE_CASES = (
+    ClosureCase("LBFGS", "default", {}, searches=False),
+    ClosureCase("LBFGS", "lr", {"lr": 0.5}, searches=False),
+    ClosureCase("LBFGS", "strong-wolfe", {"line_search_fn": "strong_wolfe"}),
+    ClosureCase("LBFGS", "strong-wolfe-history", {"line_search_fn": "strong_wolfe", "history_size": 5}),
+    ClosureCase("NonlinearCG", "default", {}),
+    ClosureCase("NonlinearCG", "hager-zhang", {"direction": "hager-zhang"}),
+    ClosureCase("NonlinearCG", "polak-ribiere", {"direction": "polak-ribiere"}),
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import problem
 import torch
+from closure_problem import FUNCTIONS, STEPS, starting_point
 from cases import CASES, DTYPES
 from trajectory import GROUPINGS, follow, parameter_groups
 
@@ -53,6 +54,37 @@ def golden_record(case, dtype):
     )
 
 
+def closure_trajectory(function, options, dtype):
+    """Parameters, and counts of evaluations and iterations, after every step of torch's L-BFGS over mini-batches."""
+    parameter = torch.nn.Parameter(torch.from_numpy(starting_point(dtype)))
+    optimizer = torch.optim.LBFGS([parameter], **options)
+    values, counts = [], []
+    for step in range(STEPS[dtype]):
+        optimizer.step(torch_closure(function, parameter, step))
+        state = optimizer.state[parameter]
+        values.append(parameter.detach().numpy().copy())
+        counts.append((state["func_evals"], state["n_iter"]))
+    return np.stack(values), np.array(counts)
+
+
+def torch_closure(function, parameter, step):
+    def closure():
+        loss, gradient = function(parameter.detach().numpy(), step)
+        parameter.grad = torch.from_numpy(gradient)
+        return loss
+
+    return closure
+
+
+def closure_records():
+    records = {}
+    for name, (function, options) in FUNCTIONS.items():
+        for dtype in STEPS:
+            key = f"{name}/{dtype}"
+            records[key], records[f"{key}/counts"] = closure_trajectory(function, options, dtype)
+    return records
+
+
 def main():
     if not torch.__version__.startswith(SUPPORTED_TORCH):
         raise SystemExit(f"needs torch {SUPPORTED_TORCH}, found {torch.__version__}")
@@ -60,6 +92,7 @@ def main():
     for cls, cases in groupby(CASES, key=lambda case: case.cls):
         records = {f"{case.name}/{dtype}": golden_record(case, dtype) for case in cases for dtype in DTYPES}
         np.savez_compressed(FOLDER / f"{cls}.npz", **records)
+    np.savez_compressed(FOLDER / "LBFGS.npz", **closure_records())
 
 
 if __name__ == "__main__":

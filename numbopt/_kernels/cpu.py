@@ -169,13 +169,17 @@ def update_rows(rows, scalars, start, stop):
 def zero_rows(rows, scalars, start, stop):
     """Fill some blocks with zeros."""
     for r in range(start, stop):
-        array_at(rows[r, 2], rows[r, 0], np.uint8)[:] = 0
+        block = array_at(rows[r, 2], rows[r, 0], np.uint8)
+        for i in range(block.size):
+            block[i] = 0
 
 
 def copy_rows(rows, scalars, start, stop):
     """Copy some blocks."""
     for r in range(start, stop):
-        array_at(rows[r, 2], rows[r, 0], np.uint8)[:] = array_at(rows[r, 3], rows[r, 0], np.uint8)
+        target, source = array_at(rows[r, 2], rows[r, 0], np.uint8), array_at(rows[r, 3], rows[r, 0], np.uint8)
+        for i in range(target.size):  # assigning a slice would do the same and takes two seconds to compile
+            target[i] = source[i]
 
 
 # Reassociated, so that several elements are summed at once; within a block the order is fixed when this is compiled.

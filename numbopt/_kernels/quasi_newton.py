@@ -101,6 +101,8 @@ STATE = np.dtype(
     ]
 )
 
+RULE: Any  # bound by `kernel`, so that a kernel holds, and compiles, one rule only
+
 BASE_X, BASE_G, DIRECTION, BEST_G, PAIRS = range(5)
 """Rows of ``vectors``: the point where the search started, its gradient, the direction of the search, the gradient at
 the best trial that was not accepted; then all s and all y of the pairs."""
@@ -152,7 +154,7 @@ def _take_in(vectors, products, state, x, g, f, team):
     if not state.searching:
         state.iterations = state.evaluations = state.patient = 0
     state.evaluations += 1
-    if state.rule == FIXED_STEP:
+    if RULE == FIXED_STEP:
         answer = _fixed_step(x, g, f, vectors, products, state, team)
     elif state.searching:
         answer = _trial(x, g, f, vectors, products, state, team)
@@ -188,7 +190,7 @@ def _begin_search(x, vectors, products, state, team):
     never_inline()
     step = 0.0
     if state.memory > 0:
-        if state.rule == LBFGS:
+        if RULE == LBFGS:
             state.slope = _two_loop(vectors, products, state, team)
             step = state.learning_rate
         else:
@@ -252,7 +254,7 @@ def _accept(x, g, f, slope, vectors, products, state, team):
     regular = abs(slope) <= -state.search.curvature * state.slope  # and not just the best that could be had
     size = max(abs(f), abs(state.value), 1.0)
     state.step = state.search.step
-    if state.rule == LBFGS:
+    if RULE == LBFGS:
         _remember(x, g, slope, -state.epsilon * state.slope * state.step, vectors, products, state, team)
     else:
         _conjugate(g, slope, vectors, state, team)
@@ -284,7 +286,7 @@ def _remember(x, g, slope, threshold, vectors, products, state, team):
         return
     place = (state.newest + 1) % capacity
     s, y = vectors[PAIRS + place], vectors[PAIRS + capacity + place]
-    if state.rule == FIXED_STEP:
+    if RULE == FIXED_STEP:
         scaled_dot(s, state.step, vectors[DIRECTION], vectors[DIRECTION], team)
     else:
         difference(s, x, vectors[BASE_X], team)
@@ -337,11 +339,11 @@ def _conjugate(g, slope, vectors, state, team):
     change = square - 2 * overlap + square_before  # y . y
     curvature = slope - state.slope  # d . y
     direction_norm = math.sqrt(dot(vectors[DIRECTION], vectors[DIRECTION], team))
-    if state.rule == POLAK_RIBIERE:
+    if RULE == POLAK_RIBIERE:
         state.beta = max((square - overlap) / square_before, 0.0)
     else:
         # The family of Hager and Zhang (2006), eq. (7.4), with their bound (7.6); Dai and Kou found the weight 1.
-        weight = 2.0 if state.rule == HAGER_ZHANG else 1.0
+        weight = 2.0 if RULE == HAGER_ZHANG else 1.0
         bound = -1 / (direction_norm * min(0.01, math.sqrt(square_before)))
         state.beta = max((square - overlap - weight * change * slope / curvature) / curvature, bound)
     state.scale = state.step * direction_norm / math.sqrt(change)
@@ -389,9 +391,9 @@ def _fixed_step(x, g, f, vectors, products, state, team):
 
 
 @functools.cache
-def kernel(template: Callable[..., Any] = _advance) -> Any:
-    """Return a compiled function: the core itself, or one of those that share its work among threads."""
-    return specialise(template, {}, nogil=template is not _advance)
+def kernel(rule: int, template: Callable[..., Any] = _advance) -> Any:
+    """Return a function compiled for one rule: the core itself, or one of those that share its work among threads."""
+    return specialise(template, {"RULE": rule}, nogil=template is not _advance)
 
 
 def advance_function(state: State) -> Callable[[Array, Array, float], int]:
@@ -400,13 +402,13 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     It takes in value ``f`` and gradient ``g`` at ``x``, all vectors contiguous and of the state's dtype, and answers
     `EVALUATE` with the next point in ``x``, or why it stopped with the best point in ``x``.
     """
-    vectors = state[0]
+    vectors, rule = state[0], int(state[2][0]["rule"])
     n = vectors.shape[1]
     if n < PARALLEL_FROM:
-        return functools.partial(kernel(), *state)
+        return functools.partial(kernel(rule), *state)
     team = new_team(n)
-    work = functools.partial(kernel(_advance_in_team), *state, *team)
-    help_with_it = functools.partial(kernel(help_team), vectors, *team)
+    work = functools.partial(kernel(rule, _advance_in_team), *state, *team)
+    help_with_it = functools.partial(kernel(rule, help_team), vectors, *team)
     blocks = len(team[2])
 
     def advance_with_help(x: Array, g: Array, f: float) -> int:
