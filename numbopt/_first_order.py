@@ -70,9 +70,9 @@ def descend(
         Called with the best point and its value after each iteration; may raise StopIteration.
     """
     hyper = {name: value for name, value in options.items() if name not in STOPS}
-    opt = cls([x], bounds=bounds, **hyper)
     lower, upper = bounds if bounds is not None else (-np.inf, np.inf)
     np.clip(x, lower, upper, out=x)
+    opt = cls([x], bounds=bounds, **hyper)
     start = time.monotonic()
     value, gradient = objective(x)
     best, best_x, best_g = value, x.copy(), gradient.copy()
@@ -103,7 +103,7 @@ def descend(
         opt.step(grads=[gradient])
         value, gradient = objective(x)
         iterations += 1
-        if value <= best and np.isfinite(gradient).all():
+        if -np.inf < value <= best and np.isfinite(gradient).all():
             best = value
             best_x[:], best_g[:] = x, gradient
         lowest.append(best)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import from_dtype, types
 
 from numbopt._kernels.cpu import COMMON_SCALARS, Kernels, Rule, copy_kernels, kernels_for, squares_kernels, zero_kernels
 from numbopt._kernels.threads import calls_for_help
@@ -62,26 +62,29 @@ class Launch:
 
     def __init__(self, kernels: Kernels, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
         work = rows[:, 0] + _ROW_OVERHEAD
-        self._chunks = _equal_chunks(work, BLOCK)
-        parallel = int(work.sum()) * scalars.itemsize * (rows.shape[1] - 2) >= PARALLEL_FROM
-        arguments: tuple[Any, ...] = (rows, scalars)
-        kernel = kernels.serial
         self._help: Callable[[], object] | None = None
-        if parallel:
-            kernel = kernels.shared
-            # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
-            arguments += (self._chunks, np.full(2, len(self._chunks), np.int64))
-            self._help = functools.partial(kernel, *arguments, True)
-            arguments += (False,)
-        self._run = functools.partial(kernel, *arguments)
-        # Compiled now, because what runs in `calls` must not be interrupted.
-        kernel.compile(tuple(types.boolean if isinstance(a, bool) else kernel.typeof_pyval(a) for a in arguments))
+        if int(work.sum()) * scalars.itemsize * (rows.shape[1] - 2) < PARALLEL_FROM:
+            self._run = functools.partial(_compiled(kernels.serial, scalars.dtype), rows, scalars)
+            return
+        kernel = _compiled(kernels.shared, scalars.dtype, types.int64[::1], types.int64[::1], types.boolean)
+        self._chunks = _equal_chunks(work, BLOCK)
+        # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
+        progress = np.full(2, len(self._chunks), np.int64)
+        self._help = functools.partial(kernel, rows, scalars, self._chunks, progress, True)
+        self._run = functools.partial(kernel, rows, scalars, self._chunks, progress, False)
 
     def calls(self) -> list[Callable[[], object]]:
         """Return what is to be called, in this order, to do the launch; all are functions written in C."""
         if self._help is None:
             return [self._run]
         return [*calls_for_help(self._help, len(self._chunks) - 1), self._run]
+
+
+@functools.cache
+def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
+    """Return ``kernel`` after compiling it: what runs in `Launch.calls` must not be interrupted."""
+    kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
+    return kernel
 
 
 _ROW_OVERHEAD = 64  # elements that take as long as starting on a row does
@@ -186,13 +189,13 @@ class Table:
     def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Make rows and lines for the parameters that have a gradient."""
         # A line splits where only some of its parameters have a gradient; lines merge where their clocks have met.
-        keys, key_of = np.unique(2 * self._line_of + ~has_gradient, return_inverse=True)
         old = self.lines + self._idle_lines
-        lines: dict[tuple[int, Any, Any], int] = {}
-        new_of_key = np.empty(len(keys), np.int64)
-        for idle in (0, 1):
-            for i in np.flatnonzero(keys % 2 == idle).tolist():
-                new_of_key[i] = lines.setdefault((idle, *old[keys[i] // 2]), len(lines))
+        key_of = self._line_of + len(old) * ~has_gradient
+        lines: dict[tuple[bool, Any, Any], int] = {}
+        new_of_key = np.zeros(2 * len(old), np.int64)
+        for key in np.flatnonzero(np.bincount(key_of)).tolist():  # in order: lines with gradients come first
+            idle, line = divmod(key, len(old))
+            new_of_key[key] = lines.setdefault((bool(idle), *old[line]), len(lines))
         active_lines = [(group, clock) for idle, group, clock in lines if not idle]
         idle_lines = [(group, clock) for idle, group, clock in lines if idle]
         # No call in this line: lines and who is on them never disagree, should a keyboard interrupt come.

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import problem
 import torch
-from closure_problem import FUNCTIONS, STEPS, starting_point
 from cases import CASES, DTYPES
+from closure_problem import FUNCTIONS, STEPS, starting_point
 from trajectory import GROUPINGS, follow, parameter_groups
 
 SUPPORTED_TORCH = "2.13.0"

@@ -24,6 +24,7 @@ class Example(NamedTuple):
 
 
 CASES = {
+    "curve_fit.py": Example(r"^largest element of the gradient: (\S+)$", (0, 1e-8), too_short=("--max-iter", "3")),
     "digits.py": Example(r"^test accuracy: ([\d.]+)% of 450 digits$", (96, 100), too_short=("--epochs", "1")),
     "fit_with_everything.py": Example(
         r"^variance explained in 92 patients not seen: \S+%, by the averaged parameters ([\d.]+)%$",
@@ -34,6 +35,12 @@ CASES = {
         r"^relative error up to a global phase: \S+ at the start, (\S+) recovered$",
         (0, 1e-3),
         too_short=("--steps", "5"),
+    ),
+    "scipy_minimize.py": Example(
+        r"^largest relative difference of the values: (\S+)$",
+        (0, 1e-10),
+        picture=False,
+        too_short=("--maxiter", "5"),
     ),
     "your_own_optimizer.py": Example(r"^  Lion +([\d.]+)$", (0.09, 0.11), picture=False),
 }
@@ -53,7 +60,7 @@ def run(script, folder, *arguments):
 
 
 def run_example(name, folder, *arguments):
-    for package in ("sklearn", "matplotlib", "tqdm"):
+    for package in ("sklearn", "matplotlib", "tqdm", *(["scipy"] if "scipy" in name else [])):
         pytest.importorskip(package)
     return run(EXAMPLES / name, folder, *arguments)
 
