@@ -15,7 +15,10 @@ from numbopt._kernels.threads import calls_for_help
 from numbopt.parameter import address_of
 
 BLOCK = 8192
-"""Elements of a block at most: its arrays fit into the second-level cache, and threads share work in such portions."""
+"""Elements of a block at most: its arrays fit into the second-level cache."""
+
+CHUNK = 8 * BLOCK
+"""Elements that a thread claims at a time, at most: long enough runs for the memory to stream."""
 
 PARALLEL_FROM = 1 << 22
 """Bytes of a launch from which waking other threads pays."""
@@ -63,11 +66,12 @@ class Launch:
     def __init__(self, kernels: Kernels, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
         work = rows[:, 0] + _ROW_OVERHEAD
         self._help: Callable[[], object] | None = None
-        if int(work.sum()) * scalars.itemsize * (rows.shape[1] - 2) < PARALLEL_FROM:
+        total = int(work.sum())
+        if total * scalars.itemsize * (rows.shape[1] - 2) < PARALLEL_FROM:
             self._run = functools.partial(_compiled(kernels.serial, scalars.dtype), rows, scalars)
             return
         kernel = _compiled(kernels.shared, scalars.dtype, types.int64[::1], types.int64[::1], types.boolean)
-        self._chunks = _equal_chunks(work, BLOCK)
+        self._chunks = _equal_chunks(work, min(max(total // _CHUNKS, BLOCK), CHUNK))
         # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
         progress = np.full(2, len(self._chunks), np.int64)
         self._help = functools.partial(kernel, rows, scalars, self._chunks, progress, True)
@@ -87,6 +91,7 @@ def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
     return kernel
 
 
+_CHUNKS = 32  # at least, where they are of more than a block, so that threads finish together
 _ROW_OVERHEAD = 64  # elements that take as long as starting on a row does
 
 
