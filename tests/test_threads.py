@@ -1,0 +1,322 @@
+"""Results do not depend on who does the work: one thread or several, threads of the user, other processes."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES, DTYPES
+
+import numbopt
+from numbopt import _table
+from numbopt._kernels import threads
+
+PACKAGE = Path(numbopt.__file__).parent
+# One that is cut into many blocks, some that are one, a block of one element, complex numbers cut in two.
+SIZES = (997, 1, 32, 33)
+
+
+@pytest.fixture
+def small_is_parallel(monkeypatch):
+    """Launches of a few hundred elements are cut into many blocks and worked on by several threads."""
+    monkeypatch.setattr(_table, "BLOCK", 16)
+    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+
+
+@pytest.fixture
+def set_threads(monkeypatch):
+    def set_threads(count):
+        monkeypatch.setattr(threads, "_thread_count", count)
+
+    return set_threads
+
+
+def arrays_and_gradients(dtype, steps=3):
+    generator = np.random.default_rng(0)
+
+    def arrays():
+        numbers = [generator.standard_normal(2 * size).view(complex) for size in SIZES]
+        return [(z if np.dtype(dtype).kind == "c" else z.real).astype(dtype) for z in numbers]
+
+    return arrays(), [arrays() for _ in range(steps)]
+
+
+def trajectory(case, dtype):
+    """Step; return all bits of the parameters and of the state."""
+    arrays, gradients = arrays_and_gradients(dtype)
+    optimizer = getattr(numbopt, case.cls)(arrays, **case.options)
+    for step, grads in enumerate(gradients):
+        optimizer.step(grads=[None, *grads[1:]] if step == 1 else grads)
+    states = [dict(optimizer.state.get(array, {})) for array in arrays]
+    flat = [value for state in states for value in state.values() if isinstance(value, np.ndarray)]
+    return b"".join(array.tobytes() for array in (*arrays, *flat))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_serial_and_shared_launches_give_the_same_bits(case, dtype, monkeypatch, set_threads):
+    expected = trajectory(case, dtype)
+    monkeypatch.setattr(_table, "BLOCK", 16)
+    assert trajectory(case, dtype) == expected, "in blocks of another size"
+    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+    for count in (1, 2, 5):
+        set_threads(count)
+        assert trajectory(case, dtype) == expected, f"{count} threads"
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_zero_grad_reaches_every_element(count, small_is_parallel, set_threads):
+    set_threads(count)
+    parameters = [numbopt.Parameter(array) for array in arrays_and_gradients("complex64")[0]]
+    optimizer = numbopt.SGD(parameters)
+    for _ in range(20):
+        for parameter in parameters:
+            parameter.grad = np.ones(parameter.shape)
+        optimizer.zero_grad()
+        assert not any(parameter.grad.any() for parameter in parameters)
+
+
+def test_number_of_threads(set_threads):
+    set_threads(0)
+    assert 1 <= numbopt.get_num_threads() <= (os.cpu_count() or 1)
+    numbopt.set_num_threads(3)
+    assert numbopt.get_num_threads() == 3
+    for bad in (0, -1, 2.0, True, None, "2"):
+        with pytest.raises(ValueError, match="positive integer"):
+            numbopt.set_num_threads(bad)
+    assert numbopt.get_num_threads() == 3
+
+
+# ---- threads of the user
+
+
+def in_threads(count, work):
+    """Call ``work(0)``, ``work(1)`` and so on, each in a thread of its own, all at once."""
+    barrier = threading.Barrier(count, timeout=60)
+    errors = []
+
+    def run(number):
+        try:
+            barrier.wait()
+            work(number)
+        except BaseException as error:  # of a thread, which pytest would not see
+            errors.append(error)
+
+    workers = [threading.Thread(target=run, args=[number], daemon=True) for number in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+        assert not worker.is_alive()
+    assert errors == []
+
+
+@pytest.mark.parametrize("parallel", [False, True], ids=["serial", "shared"])
+def test_several_threads_step_optimizers_of_their_own(parallel, monkeypatch, set_threads):
+    if parallel:
+        monkeypatch.setattr(_table, "BLOCK", 16)
+        monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+        set_threads(2)
+    classes = [numbopt.Adam, numbopt.SGD, numbopt.RMSprop, numbopt.Adam]
+
+    def results():
+        return [np.linspace(number, 5, 2000) for number in range(len(classes))]
+
+    def work(arrays):
+        def steps(number):
+            optimizer = classes[number]([arrays[number]], lr=0.01)
+            for _ in range(50):
+                optimizer.step(grads=[arrays[number] - number])
+
+        return steps
+
+    expected, actual = results(), results()
+    for number in range(len(classes)):
+        work(expected)(number)
+    in_threads(len(classes), work(actual))
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("parallel", [False, True], ids=["serial", "shared"])
+def test_several_threads_step_one_optimizer(parallel, monkeypatch, set_threads):
+    """Each step is done as a whole, so that their order does not show where all have one gradient."""
+    if parallel:
+        monkeypatch.setattr(_table, "BLOCK", 16)
+        monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+        set_threads(2)
+    gradients = [np.linspace(-1, 1, 2000), np.linspace(-2, 3, 3)]
+
+    def make():
+        arrays = [np.ones(2000), np.zeros(3)]
+        return arrays, numbopt.Adam(arrays, lr=0.01)
+
+    expected, optimizer = make()
+    for _ in range(120):
+        optimizer.step(grads=gradients)
+    actual, optimizer = make()
+    in_threads(3, lambda _: [optimizer.step(grads=gradients) for _ in range(40)])
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert optimizer.state[actual[0]]["step"] == 120
+
+
+# ---- helpers
+
+
+def launch_of(array, gradient):
+    """A shared launch of SGD on one array, with a learning rate of one, after its first step."""
+    optimizer = numbopt.SGD([array], lr=1.0)
+    optimizer.step(grads=[gradient])
+    (table,) = optimizer._tables
+    return table._launch, table._rows
+
+
+def test_helper_that_wakes_late_touches_nothing(small_is_parallel, set_threads):
+    set_threads(1)
+    array, gradient = np.zeros(500), np.ones(500)
+    launch, rows = launch_of(array, gradient)
+    assert (array == -1).all()
+    trap = np.zeros(500)
+    rows[:, 2] += trap.ctypes.data - array.ctypes.data  # where a helper would write now
+    for _ in range(3):
+        launch._help()
+    assert (array == -1).all()
+    assert not trap.any()
+    rows[:, 2] += array.ctypes.data - trap.ctypes.data
+    launch._run()
+    assert (array == -2).all()
+
+
+def test_helper_that_wakes_before_the_first_launch_touches_nothing(small_is_parallel, monkeypatch):
+    array = np.zeros(500)
+    monkeypatch.setattr(_table.Launch, "calls", lambda launch: [launch._help, launch._run])
+    numbopt.SGD([array], lr=1.0).step(grads=[np.ones(500)])
+    assert (array == -1).all()
+
+
+def test_helper_does_what_the_launching_thread_has_not_begun(small_is_parallel, set_threads):
+    """Every chunk is done once, whoever comes when."""
+    set_threads(1)
+    array, gradient = np.zeros(5000), np.ones(5000)
+    launch, _ = launch_of(array, gradient)
+    stop = threading.Event()
+
+    def help_all_the_time():
+        while not stop.is_set():
+            launch._help()
+
+    helpers = [threading.Thread(target=help_all_the_time, daemon=True) for _ in range(3)]
+    for helper in helpers:
+        helper.start()
+    for step in range(2, 300):
+        launch._run()
+        assert (array == -step).all()
+    stop.set()
+    for helper in helpers:
+        helper.join(timeout=60)
+        assert not helper.is_alive()
+
+
+def test_helpers_are_woken_for_large_launches_only(monkeypatch):
+    monkeypatch.setattr(threads, "_thread_count", 4)
+    monkeypatch.setattr(threads, "_jobs", type(threads._jobs)())
+    monkeypatch.setattr(threads, "_helpers", [None] * 3)  # they sleep
+    count = threads._CHUNKS_PER_THREAD
+    assert threads.calls_for_help(print, 2 * count - 1) == []
+    assert len(threads.calls_for_help(print, 2 * count)) == 1
+    assert len(threads.calls_for_help(print, 100 * count)) == 3
+    for call in threads.calls_for_help(print, 100 * count):
+        call()
+    assert threads._jobs.qsize() == 3
+    assert threads.calls_for_help(print, 100 * count) == []  # they have not come to these yet
+
+
+def test_small_launches_are_serial(set_threads):
+    set_threads(4)
+    x = np.zeros(1000)
+    optimizer = numbopt.SGD([x])
+    optimizer.step(grads=[x.copy()])
+    assert len(optimizer._tables[0]._launch.calls()) == 1
+
+
+# ---- processes
+
+PROCESSES = """
+import json
+import multiprocessing
+import os
+import sys
+
+import numpy as np
+
+import numbopt
+from numbopt import _table
+
+_table.BLOCK, _table.PARALLEL_FROM = 16, 0
+numbopt.set_num_threads(3)
+
+
+def start():
+    x = np.linspace(1, 2, 1000)
+    return x, numbopt.Adam([x], lr=0.125)
+
+
+def steps(x, optimizer, count):
+    for _ in range(count):
+        optimizer.step(grads=[x / 2])
+    return x.tolist()
+
+
+def work(count):
+    return steps(*start(), count)
+
+
+if __name__ == "__main__":
+    x, optimizer = start()
+    steps(x, optimizer, 2)
+    results = {}
+    if hasattr(os, "fork"):
+        read, write = os.pipe()
+        if os.fork() == 0:
+            os.close(read)
+            with os.fdopen(write, "w") as file:
+                json.dump(steps(x, optimizer, 3), file)
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as file:
+            results["child"] = json.load(file)
+        os.wait()
+    for method in {"fork", "spawn"}.intersection(multiprocessing.get_all_start_methods()):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            results[method] = pool.map(work, [5, 5])
+    results["parent"] = steps(x, optimizer, 3)
+    print(json.dumps(results))
+"""
+
+
+def test_children_that_were_forked_or_spawned_after_a_step(tmp_path):
+    script = tmp_path / "processes.py"
+    script.write_text(PROCESSES, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", script],  # Python warns of forks beside threads
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    x = np.linspace(1, 2, 1000)
+    optimizer = numbopt.Adam([x], lr=0.125)
+    for _ in range(5):
+        optimizer.step(grads=[x / 2])
+    expected = x.tolist()
+    assert results.pop("parent") == expected
+    assert results.pop("child", expected) == expected
+    assert set(results) <= {"fork", "spawn"}
+    assert all(pair == [expected, expected] for pair in results.values())
