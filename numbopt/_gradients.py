@@ -2,6 +2,7 @@
 
 import bisect
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Gradients:
             self.addresses = np.array([parameter._grad_address for parameter in self._parameters])
             self._own_seen, self._given = seen, []
 
-    def take(self, arrays: list[Any]) -> None:
+    def take(self, arrays: Sequence[Any]) -> None:
         """Use the given gradients: as they are where they lie in memory like their parameter, converted elsewhere.
 
         Raises

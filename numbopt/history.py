@@ -309,10 +309,8 @@ def _lr_name(group: int) -> str:
 
 def _gradient_norm(optimizer: Optimizer, grads: Any) -> float:
     """Return the Euclidean norm of ``grads``, or of the parameters' own gradients if it is None."""
-    if grads is None:
-        arrays = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
-    else:
-        arrays = optimizer.gradients_in_order(grads)
+    own = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+    arrays = own if grads is None else optimizer.gradients_in_order(grads)
     return math.sqrt(sum(_square(np.asarray(array)) for array in arrays if array is not None))
 
 

@@ -133,7 +133,7 @@ def minimize(
     arguments = args if isinstance(args, tuple) else (args,)
     if jac is None and _returns_pair(fun, start, arguments):
         jac = True
-    limits = _finite_bounds(bounds, start.size)
+    limits = _finite_bounds(bounds, start)
     objective = _Objective(fun, arguments, jac, start.shape)
     report = _reporter(callback, start.shape)
     if method not in _METHODS:
@@ -301,11 +301,8 @@ def _minimize_first_order(
 ) -> Any:
     from scipy.optimize import OptimizeResult
 
-    limits = None
-    if bounds is not None:
-        limits = _flat_bound(bounds.lb, start), _flat_bound(bounds.ub, start)
     x = start.reshape(-1).copy()
-    status, message, value, point, gradient, iterations = descend(cls, objective, x, limits, options, report)
+    status, message, value, point, gradient, iterations = descend(cls, objective, x, bounds, options, report)
     return OptimizeResult(
         x=point,
         fun=value,
@@ -398,22 +395,21 @@ def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float 
     return name, merged
 
 
-def _finite_bounds(bounds: Any, n: int) -> Any:
-    """Return SciPy's Bounds, or None where no bound is finite."""
-    from scipy.optimize import Bounds
-
+def _finite_bounds(bounds: Any, start: qn.Array) -> tuple[qn.Array, qn.Array] | None:
+    """Return the lower and the upper bounds as flat arrays, or None where no bound is finite."""
     if bounds is None:
         return None
-    if not isinstance(bounds, Bounds):
+    if hasattr(bounds, "lb"):
+        given = bounds.lb, bounds.ub
+    else:
         pairs = list(bounds)
-        if len(pairs) != n:
-            raise ValueError(f"bounds must have one (low, high) for each of {n} variables, got {len(pairs)}")
+        if len(pairs) != start.size:
+            raise ValueError(f"bounds must have one (low, high) for each of {start.size} variables, got {len(pairs)}")
         low = [-np.inf if pair[0] is None else pair[0] for pair in pairs]
         high = [np.inf if pair[1] is None else pair[1] for pair in pairs]
-        bounds = Bounds(low, high)
-    if np.any(np.isfinite(bounds.lb)) or np.any(np.isfinite(bounds.ub)):
-        return bounds
-    return None
+        given = np.array(low, np.float64), np.array(high, np.float64)
+    lower, upper = (_flat_bound(bound, start) for bound in given)
+    return (lower, upper) if np.isfinite([lower, upper]).any() else None
 
 
 def _flat_bound(bound: Any, start: qn.Array) -> qn.Array:
@@ -424,6 +420,7 @@ def _flat_bound(bound: Any, start: qn.Array) -> qn.Array:
 
 def _hand_over(objective: _Objective, start: qn.Array, bounds: Any, report: Any, options: dict[str, Any]) -> Any:
     """Let SciPy's L-BFGS-B solve a problem with bounds."""
+    from scipy.optimize import Bounds
     from scipy.optimize import minimize as scipy_minimize
 
     def callback(intermediate_result: Any) -> None:
@@ -434,7 +431,7 @@ def _hand_over(objective: _Objective, start: qn.Array, bounds: Any, report: Any,
         start.reshape(-1),
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
+        bounds=Bounds(*bounds),
         callback=callback if report is not None else None,
         options={
             **{name: options[name] for name in ("gtol", "ftol", "maxiter", "maxfun", "maxls")},

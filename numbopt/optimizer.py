@@ -3,7 +3,7 @@
 import copy
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -261,8 +261,8 @@ class Optimizer:
             raise ValueError("gradients came from the closure and from grads=; give them once")
         return loss
 
-    def gradients_in_order(self, grads: Any) -> list[Any]:
-        """Return ``grads``, in any of the forms that `step` takes, as a list with one entry for each parameter."""
+    def gradients_in_order(self, grads: Any) -> Sequence[Any]:
+        """Return ``grads``, in any of the forms that `step` takes, as a sequence with one entry for each parameter."""
         count = len(self._parameters)
         if isinstance(grads, Mapping):
             names = self._names
@@ -280,7 +280,7 @@ class Optimizer:
                 return [grads]  # a list of numbers is an array
             if len(grads) != count:
                 raise ValueError(f"grads has {len(grads)} entries for {count} parameters; give one each, None to skip")
-            return list(grads)
+            return grads
         if count != 1:
             raise TypeError(f"grads must be a list with one array for each of {count} parameters, or a dict by name")
         return [grads]

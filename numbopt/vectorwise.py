@@ -115,9 +115,9 @@ class VectorOptimizer(Optimizer):
         record["learning_rate"] = options["lr"]
         record["tolerance_gradient"] = options["tolerance_grad"]
         record["tolerance_change"] = options["tolerance_change"]
-        most = options["max_eval"] or max(
-            options["max_iter"] * 5 // 4, 1 if rule == qn.FIXED_STEP else options["max_iter"] + 1
-        )
+        # A search needs an evaluation beside the first one, even for a single iteration.
+        least = 1 if rule == qn.FIXED_STEP else options["max_iter"] + 1
+        most = options["max_eval"] or max(options["max_iter"] * 5 // 4, least)
         record["max_evaluations"] = most
         # No more iterations than evaluations: only a fixed step with max_eval=1 could do that.
         record["max_iterations"] = min(options["max_iter"], most)
