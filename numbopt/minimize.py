@@ -414,8 +414,10 @@ def _finite_bounds(bounds: Any, start: qn.Array) -> tuple[qn.Array, qn.Array] | 
 
 def _flat_bound(bound: Any, start: qn.Array) -> qn.Array:
     """Return a bound, a number or an array with the shape of the start or flat, as a flat array."""
-    flat = np.shape(bound) == (start.size,)
-    return np.ascontiguousarray(bound if flat else np.broadcast_to(bound, start.shape), np.float64).reshape(-1)
+    shape = np.shape(bound)
+    if shape not in ((), (1,), (start.size,), start.shape):
+        raise ValueError(f"bounds must be numbers or have the shape of x0, {start.shape}, got shape {shape}")
+    return np.array(np.broadcast_to(np.ravel(bound), start.size), np.float64)
 
 
 def _hand_over(objective: _Objective, start: qn.Array, bounds: Any, report: Any, options: dict[str, Any]) -> Any:
