@@ -19,7 +19,28 @@ from numbopt.averaging import AveragedParameters, get_ema_avg_fn, get_swa_avg_fn
 def main():
     """Print the report."""
     print("| work | numbopt | reference | ratio | bar |\n|---|---|---|---|---|")
+    guards()
     averaging()
+
+
+def guards():
+    """Print what clipping, bounds and looking for NaN add to a step of Adam over 1e7 float32 elements."""
+    numbopt.set_num_threads(references.THREADS)
+    plain = adam()
+    for name, bar, options in (
+        ("max_grad_norm", "<= 1.3", {"max_grad_norm": 1.0}),
+        ("bounds", "<= 1.1", {"bounds": (-1.0, 1.0)}),
+        ("bounds for each element", "", {"bounds": tuple(references.arrays(BIG, 1)[0] + shift for shift in (-1, 1))}),
+        ("nonfinite='raise'", "", {"nonfinite": "raise"}),
+    ):
+        line(f"Adam with {name}, 1e7 float32", "plain Adam", ratio(adam(**options), plain, seconds=4), bar)
+
+
+def adam(**options):
+    """Return the step of an Adam over 1e7 float32 elements."""
+    parameter, gradient = references.arrays(BIG, 2)
+    opt = numbopt.Adam([parameter], **options)
+    return lambda: opt.step(grads=[gradient])
 
 
 def averaging():
