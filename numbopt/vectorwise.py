@@ -147,6 +147,9 @@ class VectorOptimizer(Optimizer):
         record = core[2][0]
         loss, value = self._evaluate(closure, vectors)
         vectors.gather_data()
+        base = core[0][qn.BASE_X]
+        if np.isnan(base[:1]).any():  # loaded from torch
+            base[:] = vectors.data
         record["gradient_norm"] = math.nan  # until the core has seen one that is finite
         advance = qn.advance_function(core)
         answer = advance(vectors.data, vectors.grad, value)
@@ -158,7 +161,7 @@ class VectorOptimizer(Optimizer):
         except BaseException:
             # Back to the point where the search was; the next step enters anew.
             record["searching"] = False
-            np.copyto(vectors.data, core[0][qn.BASE_X])
+            vectors.data[:] = base
             raise
         finally:
             vectors.scatter_data()
@@ -228,10 +231,8 @@ class VectorOptimizer(Optimizer):
         self._core = None
         self._evaluations, self._iterations = (state.get(key, 0) for key in _COUNTS)
         if state:
-            vectors, core = self._ready()
-            vectors.gather_data()
-            # torch does not keep the point before the last step; where the parameters are is as good to return to.
-            _restore(core, {"prev_flat_param": vectors.data, **state})
+            # torch does not keep the point before the last step; NaN stands for where the next step begins.
+            _restore(self._ready()[1], {"prev_flat_param": np.nan, **state})
 
 
 # Keys of a state, torch's where torch has the thing, and where the core keeps them.
