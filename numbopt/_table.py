@@ -233,8 +233,9 @@ class Table:
 
     def calls(self, lines: list[tuple[Any, Any]]) -> list[Callable[[], object]]:
         """Return what is to be called to update all parameters that have a gradient, and to replace `lines`."""
-        launch = self._launch.calls() if self._launch else []
-        return [*launch, functools.partial(operator.setitem, self.lines, _ALL, lines)]
+        calls = self._launch.calls() if self._launch is not None else []
+        calls.append(functools.partial(operator.setitem, self.lines, _ALL, lines))
+        return calls
 
 
 _ALL = slice(None)

@@ -289,7 +289,9 @@ class ElementwiseOptimizer(Optimizer):
                     raise ValueError(f"{error}, computed by {type(self).__name__} from the options {options}") from None
                 lines.append((group, clock))
                 values += scalars
-                values += group.common if scale == 1.0 else (group.common[0] * scale, *group.common[1:])
+                values += group.common
+                if scale != 1.0:
+                    values[-len(group.common)] *= scale
             if lines:
                 table.set_scalars(values)
                 calls += table.calls(lines)
