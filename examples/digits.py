@@ -120,7 +120,7 @@ def main():
     print(f"test accuracy: {accuracies[-1]:.2%} of {len(y_test)} digits")
     print(f"time of the optimizer, {len(losses)} steps: ", end="")
     print(f"numbopt {sum(numbopt_seconds[1:]):.3f} s, plain NumPy {sum(numpy_seconds[1:]):.3f} s")
-    print(f"  without the first step, in which numbopt compiles or loads its kernel: {numbopt_seconds[0]:.3f} s")
+    print(f"  and the first step, in which numbopt compiles or loads its kernel: {numbopt_seconds[0]:.3f} s")
     print(f"largest difference between their weights: {difference:.1e}")
     print(f"loss curve saved to {os.path.abspath(args.output)}")
     if accuracies[-1] < REQUIRED_ACCURACY:
