@@ -48,8 +48,8 @@ _MESSAGES = {
 class VectorOptimizer(Optimizer):
     """An optimizer that works on all parameters as one vector and evaluates the closure several times in a step.
 
-    A subclass states its `options` with ``lr``, ``max_iter``, ``max_eval``, ``tolerance_grad`` and
-    ``tolerance_change``, a constructor with the defaults, `core_rule` and `history_size`. There is one group only.
+    A subclass states its `options` on top of those here, a constructor with the defaults, `core_rule` and
+    `history_size`. There is one group only.
 
     Attributes
     ----------
@@ -57,6 +57,13 @@ class VectorOptimizer(Optimizer):
         How the last step went.
     """
 
+    options: ClassVar[Mapping[str, checks.Check]] = {
+        "lr": checks.LR,
+        "max_iter": checks.integer(low=1),
+        "max_eval": checks.optional(checks.integer(low=1)),
+        "tolerance_grad": checks.Number("tolerance_grad value", low=0),
+        "tolerance_change": checks.Number("tolerance_change value", low=0),
+    }
     common_options: ClassVar[Mapping[str, tuple[checks.Check, Any]]] = {}
     result: StepResult | None = None
 

@@ -74,11 +74,7 @@ class LBFGS(VectorOptimizer):
     """
 
     options: ClassVar = {
-        "lr": checks.LR,
-        "max_iter": checks.integer(low=1),
-        "max_eval": checks.optional(checks.integer(low=1)),
-        "tolerance_grad": checks.Number("tolerance_grad value", low=0),
-        "tolerance_change": checks.Number("tolerance_change value", low=0),
+        **VectorOptimizer.options,
         "history_size": checks.integer(low=1),
         "line_search_fn": checks.one_of(None, "strong_wolfe"),
     }

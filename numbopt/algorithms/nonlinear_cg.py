@@ -54,11 +54,7 @@ class NonlinearCG(VectorOptimizer):
     """
 
     options: ClassVar = {
-        "lr": checks.LR,
-        "max_iter": checks.integer(low=1),
-        "max_eval": checks.optional(checks.integer(low=1)),
-        "tolerance_grad": checks.Number("tolerance_grad value", low=0),
-        "tolerance_change": checks.Number("tolerance_change value", low=0),
+        **VectorOptimizer.options,
         "direction": checks.one_of("dai-kou", "hager-zhang", "polak-ribiere"),
     }
 
