@@ -9,7 +9,7 @@ array([ 1.9, -0.9])
 """
 
 from numbopt import lr_scheduler, options, schedules
-from numbopt._kernels.cpu import Rule
+from numbopt._kernels.rule import Rule
 from numbopt._kernels.threads import get_num_threads, set_num_threads
 from numbopt.accumulation import Accumulate
 from numbopt.algorithms.adadelta import Adadelta

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, types
 
-from numbopt._kernels.cpu import COMMON_SCALARS, Kernels, Rule, copy_kernels, kernels_for, squares_kernels, zero_kernels
+from numbopt._kernels.cpu import Kernels, copy_kernels, kernels_for, squares_kernels, zero_kernels
+from numbopt._kernels.rule import Rule
 from numbopt._kernels.threads import calls_for_help
 from numbopt.parameter import address_of
 
@@ -149,7 +150,7 @@ class Table:
         self.members = members
         self._kernels = kernels_for(rule, bound_arrays)
         self._dtype = dtype
-        self._scalar_count = len(rule.scalars) + len(COMMON_SCALARS)
+        self._scalar_count = len(rule.scalar_names)
         self._blocks = Blocks(sizes)
         self._starts = self._blocks.start * dtype.itemsize
         self._all_rows = np.zeros((len(self._blocks.size), 4 + len(states)), np.int64)

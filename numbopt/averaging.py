@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from numbopt._kernels.cpu import Rule
+from numbopt._kernels.rule import Rule
 from numbopt._table import run
 from numbopt.accumulation import Wrapper, positive_integer, values_by_name, values_in_order, zeros_like
 from numbopt.elementwise import Clock, ElementwiseOptimizer

@@ -10,7 +10,7 @@ import numpy as np
 
 from numbopt import options as checks
 from numbopt._gradients import Gradients
-from numbopt._kernels.cpu import Rule
+from numbopt._kernels.rule import Rule
 from numbopt._norm import clip_coefficient
 from numbopt._table import Integers, Table, run
 from numbopt.optimizer import GroupOptions, Optimizer

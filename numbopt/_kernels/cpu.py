@@ -2,13 +2,10 @@
 
 A launch works on a table. Its rows say where things are, one block of a flat buffer per row: ``[size, line, param,
 grad, state 0, state 1, ...]``, addresses all but the first two; ``line`` picks a row of ``scalars``. The functions here
-are templates: `kernels_for` binds the names in capitals, ``RULE`` and its kin, and compiles them.
+are templates: `kernels_for` binds the names in capitals and compiles them.
 """
 
 import functools
-import keyword
-from collections import namedtuple
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -23,44 +20,17 @@ from numbopt._kernels.intrinsics import (
     restore_denormals,
     yield_processor,
 )
+from numbopt._kernels.rule import Rule, update_element
 from numbopt._kernels.specialise import specialise
 
-RULE: Any
 SCALARS: Any
 SCALAR_COUNT: Any
 STATE_ARRAYS: Any
 LOAD_STATE: Any
 STORE_STATE: Any
 BOUND_ARRAYS: Any
-CLIP: Any
+BOUNDS: Any
 RUN_ROWS: Any
-
-COMMON_SCALARS = ("grad_scale", "l2", "shrink", "lower", "upper")
-"""Scalars of every rule: factor of the gradient, L2 decay and factor of the parameter before it, bounds after it."""
-
-
-class Rule(NamedTuple):
-    """The formula of an algorithm and the names of what it works with.
-
-    The function computes one element: ``rule(p, g, state, h) -> (p, state)`` with the parameter ``p``, the gradient
-    ``g``, a tuple ``state`` and the scalars ``h``, read as ``h.name``. It is compiled for the CPU and CUDA, so it uses
-    `math` and builtins only, and no literal that would turn float32 arithmetic into float64 (0, 1 and 0.5 do: compute
-    with scalars that come ready in ``h``; comparing with 0 is fine).
-    """
-
-    function: Callable[..., Any]
-    state: tuple[str, ...] = ()
-    """Names of the state arrays, in the order of the tuple ``state``."""
-    scalars: tuple[str, ...] = ()
-    """Names of the scalars in ``h``, in the order in which `advance` gives them."""
-
-    @functools.cache  # noqa: B019  # rules live as long as their modules
-    def compiled(self) -> Any:
-        """Return the function compiled, to be called in compiled code of one's own.
-
-        There, ``h`` may be any named tuple with the names in `scalars`.
-        """
-        return specialise(self.function, {}, cached=False)
 
 
 class Kernels(NamedTuple):
@@ -76,22 +46,14 @@ def kernels_for(rule: Rule, bound_arrays: bool = False) -> Kernels:
 
     With ``bound_arrays``, each element has bounds of its own, and the last two addresses of a row are theirs.
     """
-    names = (*rule.scalars, *COMMON_SCALARS)
-    for name in names:
-        if not name.isidentifier() or keyword.iskeyword(name) or names.count(name) > 1:
-            raise ValueError(f"scalars must be distinct identifiers other than {COMMON_SCALARS}, got {rule.scalars}")
-    if len(rule.state) not in _STATE_ACCESS:
-        raise ValueError(f"a rule has at most {max(_STATE_ACCESS)} state arrays, got {rule.state}")
+    bindings = rule.bindings()
     arrays, load, store = _STATE_ACCESS[len(rule.state)]
-    bindings = {
-        "RULE": rule.function,
-        "SCALARS": namedtuple("SCALARS", names),
-        "SCALAR_COUNT": len(names),
+    bindings |= {
         "STATE_ARRAYS": arrays,
         "LOAD_STATE": load,
         "STORE_STATE": store,
         "BOUND_ARRAYS": _bound_arrays if bound_arrays else _no_bound_arrays,
-        "CLIP": _clip_to_arrays if bound_arrays else _clip_to_scalars,
+        "BOUNDS": _bounds_of_element if bound_arrays else _bounds_of_all,
         "RUN_ROWS": update_rows,
     }
     return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
@@ -157,12 +119,9 @@ def update_rows(rows, scalars, start, stop):
         states = STATE_ARRAYS(rows, r, size, dtype)
         bounds = BOUND_ARRAYS(rows, r, size, dtype)
         for i in range(size):
-            p = param[i]
+            lower, upper = BOUNDS(bounds, i, h)
             g = h.grad_scale * grad[i]
-            if h.l2:  # 0 * infinity would be NaN
-                g = g + h.l2 * p
-            p, state = RULE(h.shrink * p, g, LOAD_STATE(states, i), h)
-            param[i] = CLIP(p, bounds, i, h)
+            param[i], state = update_element(param[i], g, LOAD_STATE(states, i), lower, upper, h)
             STORE_STATE(states, i, state)
 
 
@@ -193,16 +152,12 @@ def sum_squares(rows, scalars, start, stop):
         array_at(rows[r, 3], 1, np.float64)[0] = total
 
 
-# Bounds: NaN passes through the comparisons.
-
-
 def _no_bound_arrays(rows, r, size, dtype):
     return ()
 
 
-def _clip_to_scalars(p, bounds, i, h):
-    p = h.lower if p < h.lower else p
-    return h.upper if p > h.upper else p
+def _bounds_of_all(bounds, i, h):
+    return h.lower, h.upper
 
 
 def _bound_arrays(rows, r, size, dtype):
@@ -210,9 +165,8 @@ def _bound_arrays(rows, r, size, dtype):
     return array_at(rows[r, last - 1], size, dtype), array_at(rows[r, last], size, dtype)
 
 
-def _clip_to_arrays(p, bounds, i, h):
-    p = bounds[0][i] if p < bounds[0][i] else p
-    return bounds[1][i] if p > bounds[1][i] else p
+def _bounds_of_element(bounds, i, h):
+    return bounds[0][i], bounds[1][i]
 
 
 # Arrays, loads and stores by the number of state arrays: written out, they inline and vectorise; recursion does not.

@@ -9,8 +9,8 @@ is another kernel.
 import contextlib
 import hashlib
 import types
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -41,14 +41,10 @@ def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = Tru
     numba dispatcher
         Cached on disk where a cache folder can be written and where everything it depends on can be hashed.
     """
-    digest = hashlib.sha256()
-    # How clones are made and compiled decides what the machine code looks like, too.
-    _hash_code(_bind.__code__, digest)
-    _hash_options({**_OPTIONS, **options}, digest)
-    cacheable = _hash_function(template, bindings, digest, {})
-    kernel = _bind(template, bindings, digest.hexdigest()[:20], {})
+    clone = clone_of(template, bindings, _compile_for_cpu, {**_OPTIONS, **options})
+    kernel = clone.function
     dispatcher = numba.jit(**_OPTIONS, **options)(kernel)
-    if cached and cacheable:
+    if cached and clone.cacheable:
         with contextlib.suppress(RuntimeError):  # no folder for the cache can be written
             dispatcher._cache = DiskCache(kernel)  # what `cache=True` does with Numba's own
     return dispatcher
@@ -58,6 +54,44 @@ def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = Tru
 _OPTIONS = {"nopython": True, "error_model": "numpy"}
 
 
+def _compile_for_cpu(function: types.FunctionType, original: Any) -> Any:
+    return numba.jit(**(original.targetoptions if is_jitted(original) else _OPTIONS))(function)
+
+
+class Clone(NamedTuple):
+    """A template with its names bound, not compiled yet."""
+
+    function: types.FunctionType
+    digest: str
+    """A hash of everything it is compiled from; a part of the function's name."""
+    cacheable: bool
+    """Whether the hash tells everything apart."""
+
+
+def clone_of(
+    template: Any, bindings: Mapping[str, Any], compile_called: Callable[..., Any], options: Mapping[str, Any]
+) -> Clone:
+    """Clone ``template`` with ``bindings`` in its globals, and what it calls compiled.
+
+    Parameters
+    ----------
+    template, bindings
+        As for `specialise`.
+    compile_called : callable
+        Compiles a clone of a function that is called, given the clone and the original.
+    options : dict
+        What else decides how things are compiled.
+    """
+    digest = hashlib.sha256()
+    # How clones are made and compiled decides what the machine code looks like, too.
+    _hash_code(_bind.__code__, digest)
+    _hash_code(compile_called.__code__, digest)
+    _hash_options(options, digest)
+    cacheable = _hash_function(template, bindings, digest, {})
+    name = digest.hexdigest()[:20]
+    return Clone(_bind(template, bindings, compile_called, name, {}), name, cacheable)
+
+
 def _names(code: types.CodeType) -> list[str]:
     """Names that ``code`` and the functions nested in it look up in the globals or on a module."""
     nested = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
@@ -65,7 +99,11 @@ def _names(code: types.CodeType) -> list[str]:
 
 
 def _bind(
-    function: types.FunctionType, bindings: Mapping[str, Any], digest: str, done: dict[Any, Any]
+    function: types.FunctionType,
+    bindings: Mapping[str, Any],
+    compile_called: Callable[..., Any],
+    digest: str,
+    done: dict[Any, Any],
 ) -> types.FunctionType:
     """Clone ``function`` with ``bindings`` in its globals and the functions it calls compiled.
 
@@ -80,8 +118,7 @@ def _bind(
             return value
         if value not in done:
             done[value] = value  # a recursive function stays as it is, and Numba says what it thinks of it
-            options = value.targetoptions if is_jitted(value) else _OPTIONS
-            done[value] = numba.jit(**options)(_bind(called, bindings, digest, done))
+            done[value] = compile_called(_bind(called, bindings, compile_called, digest, done), value)
         return done[value]
 
     name = f"{function.__name__}_{digest}"

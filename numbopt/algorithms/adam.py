@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from numbopt import options as checks
-from numbopt._kernels.cpu import Rule
+from numbopt._kernels.rule import Rule
 from numbopt.algorithms._arithmetic import larger, weighted
 from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
 

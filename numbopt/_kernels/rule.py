@@ -1,0 +1,73 @@
+"""The formula of an algorithm as every loop around it knows it: for one element, on the CPU and on CUDA alike."""
+
+import functools
+import keyword
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from numbopt._kernels.specialise import specialise
+
+RULE: Any  # bound by `specialise`
+
+COMMON_SCALARS = ("grad_scale", "l2", "shrink", "lower", "upper")
+"""Scalars of every rule: factor of the gradient, L2 decay and factor of the parameter before it, bounds after it."""
+
+
+class Rule(NamedTuple):
+    """The formula of an algorithm and the names of what it works with.
+
+    The function computes one element: ``rule(p, g, state, h) -> (p, state)`` with the parameter ``p``, the gradient
+    ``g``, a tuple ``state`` and the scalars ``h``, read as ``h.name``. It is compiled for the CPU and CUDA, so it uses
+    `math` and builtins only, and no literal that would turn float32 arithmetic into float64 (0, 1 and 0.5 do: compute
+    with scalars that come ready in ``h``; comparing with 0 is fine).
+    """
+
+    function: Callable[..., Any]
+    state: tuple[str, ...] = ()
+    """Names of the state arrays, in the order of the tuple ``state``."""
+    scalars: tuple[str, ...] = ()
+    """Names of the scalars in ``h``, in the order in which `advance` gives them."""
+
+    @functools.cache  # noqa: B019  # rules live as long as their modules
+    def compiled(self) -> Any:
+        """Return the function compiled, to be called in compiled code of one's own.
+
+        There, ``h`` may be any named tuple with the names in `scalars`.
+        """
+        return specialise(self.function, {}, cached=False)
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of all scalars that a launch takes: its own, then those of every rule."""
+        return *self.scalars, *COMMON_SCALARS
+
+    def bindings(self) -> dict[str, Any]:
+        """Return the globals through which a loop reaches the rule.
+
+        Raises
+        ------
+        ValueError
+            If the names of scalars cannot be names, or there are too many state arrays.
+        """
+        names = self.scalar_names
+        for name in names:
+            if not name.isidentifier() or keyword.iskeyword(name) or names.count(name) > 1:
+                raise ValueError(
+                    f"scalars must be distinct identifiers other than {COMMON_SCALARS}, got {self.scalars}"
+                )
+        if len(self.state) > MAX_STATE_ARRAYS:
+            raise ValueError(f"a rule has at most {MAX_STATE_ARRAYS} state arrays, got {self.state}")
+        return {"RULE": self.function, "SCALARS": namedtuple("SCALARS", names), "SCALAR_COUNT": len(names)}
+
+
+MAX_STATE_ARRAYS = 3
+
+
+def update_element(p, g, state, lower, upper, h):
+    """Apply the rule to one element, and around it what is common to all algorithms; NaN passes through bounds."""
+    if h.l2:  # 0 * infinity would be NaN
+        g = g + h.l2 * p
+    p, state = RULE(h.shrink * p, g, state, h)
+    p = lower if p < lower else p
+    return upper if p > upper else p, state
