@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from numbopt._table import Integers
-from numbopt.parameter import Array, Parameter, address_of, checked_values, gradient_changes, label
+from numbopt.device_array import as_device_array
+from numbopt.parameter import (
+    Array,
+    Parameter,
+    checked_gradient,
+    checked_values,
+    gradient_changes,
+    host_address_of,
+    label,
+)
 
 
 class Gradients:
@@ -31,6 +40,7 @@ class Gradients:
         self._own_seen: int | None = None  # the count of changes at which the parameters' own gradients were taken
         self._given: list[Any] = []
         self._converted: dict[int, Array] = {}
+        self._on_gpu = [position for position, p in enumerate(parameters) if p.device == "cuda"]
         spans = [(p._address, p._address + p._data.nbytes) for p in parameters if p.size]
         self._spans = sorted(spans, key=operator.itemgetter(1))
 
@@ -39,7 +49,9 @@ class Gradients:
         if self.are_own:
             return self._parameters[position]._grad
         given = self._given[position]
-        return self._converted[position] if given is _CONVERTED else given
+        if given is _CONVERTED:
+            return self._converted[position]
+        return as_device_array(given) if position in self._on_gpu and given is not None else given
 
     @property
     def are_own(self) -> bool:
@@ -66,15 +78,16 @@ class Gradients:
         addresses = [0] * len(arrays)
         kept: list[Any] = []
         conversions = []
+        on_gpu = self._checked_on_gpu(arrays)
         for position, (array, parameter) in enumerate(zip(arrays, self._parameters, strict=True)):
-            if array is None:
-                kept.append(None)
+            if array is None or position in on_gpu:
+                kept.append(array)
                 continue
             values = checked_values(array, parameter, "gradient", position)
             data = parameter._data
             alike = values.dtype == data.dtype and values.strides == data.strides
             if alike and values is array and values.flags.aligned:
-                addresses[position] = address_of(values)
+                addresses[position] = host_address_of(values)
                 self._check_overlap(position, addresses[position])
                 kept.append(values)
             else:
@@ -85,9 +98,21 @@ class Gradients:
                 parameter = self._parameters[position]
                 self._converted[position] = parameter.unflatten(np.empty(parameter.flat_size, parameter.flat_dtype))
             np.copyto(self._converted[position], values, casting="same_kind")
-            addresses[position] = address_of(self._converted[position])
+            addresses[position] = host_address_of(self._converted[position])
+        for position, address in on_gpu.items():
+            addresses[position] = address
         self.addresses = np.array(addresses)
         self._own_seen, self._given = None, kept
+
+    def _checked_on_gpu(self, arrays: Sequence[Any]) -> dict[int, int]:
+        """Return the addresses of the gradients for parameters on a GPU, which are used as they are, by position."""
+        addresses = {}
+        for position in self._on_gpu:
+            if arrays[position] is not None:
+                array = checked_gradient(arrays[position], self._parameters[position], position)
+                self._check_overlap(position, array.address)
+                addresses[position] = array.address
+        return addresses
 
     def _check_overlap(self, position: int, address: int) -> None:
         """Refuse a gradient in the memory of a parameter, unless it is all of its own parameter."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numbopt.device_array import is_device_array
 from numbopt.parameter import Parameter, label
 
 
@@ -20,7 +21,7 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
     ValueError
         If it is empty.
     """
-    if isinstance(params, (Parameter, np.ndarray)) or hasattr(params, "__array_interface__"):
+    if _is_one_array(params):
         raise TypeError(
             "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
             f"{type(params).__name__}; put it in a list: [x]"
@@ -55,7 +56,7 @@ def as_parameters(params: Any) -> tuple[list[Parameter], list[str] | None]:
     """Return the entries of a group as Parameters, and their names where they were given with names."""
     if isinstance(params, (set, frozenset)):
         raise TypeError(_UNORDERED)
-    if isinstance(params, (Parameter, np.ndarray)) or hasattr(params, "__array_interface__"):
+    if _is_one_array(params):
         params = [params]
     elif isinstance(params, Mapping):
         params = params.items()
@@ -76,10 +77,17 @@ def as_parameters(params: Any) -> tuple[list[Parameter], list[str] | None]:
     return parameters, names or None
 
 
+def _is_one_array(params: Any) -> bool:
+    """Whether ``params`` is a parameter and not an iterable of parameters."""
+    return (
+        isinstance(params, (Parameter, np.ndarray)) or hasattr(params, "__array_interface__") or is_device_array(params)
+    )
+
+
 def _as_parameter(item: Any, name: str | None) -> Parameter:
     if isinstance(item, Parameter):
         return item
-    if isinstance(item, np.ndarray):
+    if isinstance(item, np.ndarray) or is_device_array(item):
         return Parameter.sharing(item, name)
     raise TypeError(
         f"optimizer can only optimize Tensors, but one of the params is {type(item).__name__}; "

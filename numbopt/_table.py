@@ -1,15 +1,15 @@
 """The table of flat buffers: which memory a launch works on, cut into blocks; the only place with raw addresses."""
 
-import collections
 import functools
 import operator
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import from_dtype, types
 
+from numbopt._device import check_launches
 from numbopt._kernels.cpu import Kernels, copy_kernels, kernels_for, squares_kernels, zero_kernels
 from numbopt._kernels.rule import Rule
 from numbopt._kernels.threads import calls_for_help
@@ -34,6 +34,8 @@ class Blocks:
     ----------
     sizes : array of int, shape (n,)
         Elements of each buffer.
+    block : int
+        Elements of a block at most.
 
     Attributes
     ----------
@@ -43,12 +45,12 @@ class Blocks:
         First element and number of elements of each block.
     """
 
-    def __init__(self, sizes: Integers) -> None:
-        counts = -(-sizes // BLOCK)
+    def __init__(self, sizes: Integers, block: int = BLOCK) -> None:
+        counts = -(-sizes // block)
         self.buffer = np.repeat(np.arange(len(sizes)), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
-        self.start = (np.arange(len(self.buffer)) - first) * BLOCK
-        self.size = np.minimum(sizes[self.buffer] - self.start, BLOCK)
+        self.start = (np.arange(len(self.buffer)) - first) * block
+        self.size = np.minimum(sizes[self.buffer] - self.start, block)
 
 
 class Launch:
@@ -104,7 +106,7 @@ def _equal_chunks(work: Integers, target: int) -> Integers:
 
 
 class Table:
-    """All parameters that share a rule and a dtype.
+    """All parameters in memory of the host that share a rule and a dtype.
 
     Parameters
     ----------
@@ -135,6 +137,9 @@ class Table:
         Group and clock of each line whose parameters have a gradient.
     """
 
+    block: ClassVar[int] = BLOCK
+    """Elements of a row at most."""
+
     def __init__(
         self,
         rule: Rule,
@@ -148,10 +153,10 @@ class Table:
         clocks: list[Any],
     ) -> None:
         self.members = members
-        self._kernels = kernels_for(rule, bound_arrays)
+        self._rule, self._bound_arrays = rule, bound_arrays
         self._dtype = dtype
         self._scalar_count = len(rule.scalar_names)
-        self._blocks = Blocks(sizes)
+        self._blocks = Blocks(sizes, self.block)
         self._starts = self._blocks.start * dtype.itemsize
         self._all_rows = np.zeros((len(self._blocks.size), 4 + len(states)), np.int64)
         self._all_rows[:, 0] = self._blocks.size
@@ -162,7 +167,7 @@ class Table:
         self.lines: list[tuple[Any, Any]] = []
         self._idle_lines = list(zip(groups, clocks, strict=True))
         self._gradients_seen = self._selection = b""
-        self._launch: Launch | None = None
+        self._launch: Any = None
         self._squares: SquareSum | None = None
 
     def clock_of(self, place: int) -> Any:
@@ -190,6 +195,7 @@ class Table:
             self._selection = selection
         self._squares = None
         self._rows[:, 3] = gradients[self._row_buffer] + self._row_start
+        self._gradients_changed()
         self._gradients_seen = seen
 
     def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
@@ -206,14 +212,26 @@ class Table:
         idle_lines = [(group, clock) for idle, group, clock in lines if idle]
         # No call in this line: lines and who is on them never disagree, should a keyboard interrupt come.
         self.lines, self._idle_lines, self._line_of = active_lines, idle_lines, new_of_key[key_of]
-        chosen = has_gradient[self._blocks.buffer]
+        chosen = self._chosen_rows(has_gradient[self._blocks.buffer])
         self._row_buffer = self._blocks.buffer[chosen]
         self._row_start = self._starts[chosen]
         self._rows = self._all_rows[chosen]
         self._rows[:, 1] = self._line_of[self._row_buffer]
         self._scalars = np.zeros((len(self.lines), self._scalar_count), self._dtype)
         self._pack = struct.Struct(f"={self._scalars.size}{self._dtype.char}").pack_into
-        self._launch = Launch(self._kernels, self._rows, self._scalars) if len(self._rows) else None
+        self._launch = self._new_launch() if len(self._rows) else None
+
+    def _chosen_rows(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
+        """Return the index of the rows to work on."""
+        return has_gradient
+
+    def _new_launch(self) -> Any:
+        """Return the launch over `_rows` with `_scalars`."""
+        self._kernels = kernels_for(self._rule, self._bound_arrays)
+        return Launch(self._kernels, self._rows, self._scalars)
+
+    def _gradients_changed(self) -> None:
+        """Take notice of other addresses in `_rows`."""
 
     def sum_of_squares(self) -> float:
         """Return the sum of squares of the gradients in use."""
@@ -291,7 +309,6 @@ def run(calls: list[Callable[[], object]]) -> None:
     Python looks for signals between bytecodes, and here there are none: this loop is written in C, as are the functions
     that `Launch` and `Table` give it.
     """
-    _consume(map(operator.call, calls))
-
-
-_consume = collections.deque[object](maxlen=0).extend
+    results = list(map(operator.call, calls))
+    if any(results):  # launches on a GPU answer
+        check_launches(results)

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 
 from numbopt import options as checks
+from numbopt._device_table import DeviceTable
 from numbopt._gradients import Gradients
 from numbopt._kernels.rule import Rule
 from numbopt._norm import clip_coefficient
 from numbopt._table import Integers, Table, run
+from numbopt.device_array import DeviceArray, copy_values, to_host, zeros
 from numbopt.optimizer import GroupOptions, Optimizer
 from numbopt.parameter import Array, Parameter, address_of, checked_values, label
 
@@ -61,8 +63,6 @@ class ElementwiseOptimizer(Optimizer):
     ----------
     max_grad_norm, nonfinite
         As given; may be changed.
-    grad_norm : float or None
-        The norm of the gradients at the last step that needed it.
     skipped_steps : int
         Steps that did nothing because of ``nonfinite="skip"``.
 
@@ -97,7 +97,6 @@ class ElementwiseOptimizer(Optimizer):
         if unknown:
             raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {min(unknown)!r}")
         self.max_grad_norm, self.nonfinite = max_grad_norm, nonfinite
-        self.grad_norm: float | None = None
         self.skipped_steps = 0
         self._check_guards()
         super().__init__(params, {**defaults, **constraints})
@@ -159,6 +158,7 @@ class ElementwiseOptimizer(Optimizer):
         self._gradients = Gradients([])
         self._addresses: Integers | None = None  # of the gradients that the tables have taken
         self._projects: list[tuple[int, Callable[[Array], Any]]] = []
+        self._grad_norm: Callable[[], float | None] = lambda: None
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         values = super()._checked_options(group)
@@ -204,20 +204,20 @@ class ElementwiseOptimizer(Optimizer):
         return clock
 
     def _make_tables(self) -> list[Table]:
-        """Sort the parameters into tables by rule, kind of bounds and dtype."""
+        """Sort the parameters into tables by rule, kind of bounds, dtype and device."""
         groups = [group for group in self._group_options for _ in range(group.size)]
-        members: dict[tuple[Rule, bool, np.dtype[Any]], list[int]] = {}
+        members: dict[tuple[Rule, bool, np.dtype[Any], str], list[int]] = {}
         for position, (entry, group) in enumerate(zip(self._entries, groups, strict=True)):
             bound_arrays = _are_arrays(group.values["bounds"])
-            key = self.rule_for(group.values), bound_arrays, entry.parameter.flat_dtype
+            key = self.rule_for(group.values), bound_arrays, entry.parameter.flat_dtype, entry.parameter.device
             members.setdefault(key, []).append(position)
             entry.bounds = _arrays_like(entry.parameter, group.values["bounds"]) if bound_arrays else ()
         tables = []
-        for (rule, bound_arrays, dtype), positions in members.items():
+        for (rule, bound_arrays, dtype, device), positions in members.items():
             entries = [self._entries[position] for position in positions]
-            _allocate(entries, rule.state, dtype)
+            _allocate(entries, rule.state)
             arrays = [[*(entry.state[name] for name in rule.state), *entry.bounds] for entry in entries]
-            table = Table(
+            table = (Table if device == "cpu" else DeviceTable)(
                 rule,
                 dtype,
                 np.array(positions),
@@ -304,7 +304,8 @@ class ElementwiseOptimizer(Optimizer):
             for place in table.places_on(line).tolist():
                 state = self._entries[table.members[place]].state
                 for name, value in values.items():
-                    state[name][...] = complex(value, value) if state[name].dtype.kind == "c" else value
+                    start = complex(value, value) if state[name].dtype.kind == "c" else value
+                    copy_values(state[name], np.full(state[name].shape, start, state[name].dtype))
 
     def _common_scalars(self, options: Mapping[str, Any]) -> tuple[float, ...]:
         sign = -1.0 if options["maximize"] else 1.0
@@ -316,6 +317,11 @@ class ElementwiseOptimizer(Optimizer):
 
     # ---- looking at the gradients before the step
 
+    @property
+    def grad_norm(self) -> float | None:
+        """The norm of the gradients at the last step that needed it; fetched from a GPU when it is asked for."""
+        return self._grad_norm()
+
     def _check_guards(self) -> None:
         if self.max_grad_norm is not None and not checks.as_float("max_grad_norm", self.max_grad_norm) >= 0:
             raise ValueError(f"max_grad_norm must be None or a number >= 0, got {self.max_grad_norm!r}")
@@ -325,22 +331,22 @@ class ElementwiseOptimizer(Optimizer):
     def _gradient_scale(self) -> float | None:
         """Return the factor that ``max_grad_norm`` asks for, or None if the step is to be skipped."""
         self._check_guards()
-        self.grad_norm = self._norm_of_gradients()
-        if self.nonfinite != "propagate" and not math.isfinite(self.grad_norm):
+        tables = self._tables or ()
+        if self.nonfinite == "propagate" and len(tables) == 1 and isinstance(tables[0], DeviceTable):
+            assert self.max_grad_norm is not None
+            self._grad_norm = tables[0].clip(self.max_grad_norm)
+            return 1.0
+        norm = math.sqrt(sum(table.sum_of_squares() for table in tables))
+        self._grad_norm = lambda: norm
+        if self.nonfinite != "propagate" and not math.isfinite(norm):
             for position, parameter in enumerate(self._parameters):
-                if self._gradients.addresses[position] and not np.isfinite(self._gradients[position]).all():
+                if self._gradients.addresses[position] and not np.isfinite(to_host(self._gradients[position])).all():
                     if self.nonfinite == "skip":
                         return None
                     raise ValueError(
                         f"gradient of {label(parameter)} has NaN or infinity; mend it, or use nonfinite='skip'"
                     )
-        return 1.0 if self.max_grad_norm is None else clip_coefficient(self.max_grad_norm, self.grad_norm)
-
-    def _norm_of_gradients(self) -> float:
-        squares = 0.0
-        for table in self._tables or ():
-            squares += table.sum_of_squares()
-        return math.sqrt(squares)
+        return 1.0 if self.max_grad_norm is None else clip_coefficient(self.max_grad_norm, norm)
 
     # ---- state
 
@@ -361,10 +367,10 @@ class ElementwiseOptimizer(Optimizer):
         entry = self._entries[position]
         arrays = {}
         for name, value in state.items():
-            if isinstance(value, np.ndarray) and name not in self.clock_names:
+            if isinstance(value, (np.ndarray, DeviceArray)) and name not in self.clock_names:
                 if name not in entry.state:
-                    _allocate([entry], (name,), entry.parameter.flat_dtype)
-                np.copyto(entry.state[name], value, casting="same_kind")
+                    _allocate([entry], (name,))
+                copy_values(entry.state[name], value)
                 arrays[name] = entry.state[name]
         entry.state = arrays
         entry.clock = self.clock_from_state(state, self._options_of(position)) if state else None
@@ -398,13 +404,14 @@ def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
 
 def _move_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
     data = parameter._data
-    if np.any((data < bounds[0]) | (data > bounds[1])):
-        np.clip(data, *bounds, out=data)
+    values = to_host(data)
+    if np.any((values < bounds[0]) | (values > bounds[1])):
+        copy_values(data, np.clip(values, *bounds))
         warnings.warn(f"{label(parameter)} started outside its bounds and was moved inside", stacklevel=2)
 
 
 def _project(parameter: Parameter, project: Callable[[Array], Any]) -> None:
-    projected = project(parameter._data)
+    projected = project(parameter.data)
     if projected is not None:
         parameter.data = projected
 
@@ -416,19 +423,24 @@ def _are_arrays(bounds: tuple[Any, Any]) -> bool:
 
 def _arrays_like(parameter: Parameter, bounds: tuple[Any, Any]) -> tuple[Array, Array]:
     """Return copies of bounds that lie in memory as ``parameter`` does."""
-    lower, upper = (parameter.unflatten(np.empty(parameter.flat_size, parameter.flat_dtype)) for _ in bounds)
-    lower[...], upper[...] = bounds
+    lower, upper = (parameter.unflatten(parameter.flat_zeros()) for _ in bounds)
+    for array, bound in zip((lower, upper), bounds, strict=True):
+        copy_values(array, np.broadcast_to(bound, parameter.shape))
     return lower, upper
 
 
-def _allocate(entries: list[_Entry], names: tuple[str, ...], dtype: np.dtype[Any]) -> None:
-    """Give the entries those of the named state arrays that they lack: zeros, views of one flat array per name."""
+def _allocate(entries: list[_Entry], names: tuple[str, ...]) -> None:
+    """Give entries of one dtype and device those of the named state arrays that they lack.
+
+    They are zeros, views of one flat array per name.
+    """
+    dtype, device = entries[0].parameter.flat_dtype, entries[0].parameter.device
     lanes = 16 // dtype.itemsize  # each starts where 128-bit loads may
     for name in names:
         lacking = [entry for entry in entries if name not in entry.state]
         sizes = np.array([entry.parameter.flat_size for entry in lacking], np.int64)
         rooms = -(-sizes // lanes) * lanes
         starts = np.cumsum(rooms) - rooms
-        flat = np.zeros(rooms.sum(), dtype)
+        flat = zeros(int(rooms.sum()), dtype, device)
         for entry, start, size in zip(lacking, starts.tolist(), sizes.tolist(), strict=True):
             entry.state[name] = entry.parameter.unflatten(flat[start : start + size])

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numbopt import options as checks
+from numbopt._device_table import filling
 from numbopt._groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._state import State
-from numbopt._table import Launch, run, zeroing
+from numbopt._table import run, zeroing
+from numbopt.device_array import to_host
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
 
@@ -100,7 +102,7 @@ class Optimizer:
         self._group_options: list[GroupOptions] = []
         self._groups_seen: list[dict[str, Any]] | None = None
         self._lock = threading.Lock()
-        self._zeroing: tuple[int, list[int], Launch | None] = (-1, [], None)
+        self._zeroing: tuple[int, list[int], list[Any]] = (-1, [], [])
 
     # ---- groups and options
 
@@ -297,7 +299,7 @@ class Optimizer:
             for parameter in self._parameters:
                 parameter.grad = None
             return
-        seen, addresses, launch = self._zeroing
+        seen, addresses, launches = self._zeroing
         if seen != gradient_changes.count:
             for parameter in self._parameters:
                 parameter._show_gradient()
@@ -305,11 +307,21 @@ class Optimizer:
             found = [parameter._grad_address for parameter in self._parameters]
             if found != addresses:
                 addresses = found
-                sizes = [parameter._data.nbytes for parameter in self._parameters]
-                launch = zeroing(np.array(addresses), np.array(sizes))
-            self._zeroing = (seen, addresses, launch)
-        if launch is not None:
+                launches = self._zeroing_launches()
+            self._zeroing = (seen, addresses, launches)
+        for launch in launches:
             run(launch.calls())
+
+    def _zeroing_launches(self) -> list[Any]:
+        """Return what fills the gradients with zeros: a launch on the CPU, one on the GPU, or both."""
+        on_gpu = np.array([parameter.device == "cuda" for parameter in self._parameters])
+        addresses = np.array([parameter._grad_address for parameter in self._parameters])
+        sizes = np.array([parameter._data.nbytes for parameter in self._parameters])
+        launches = [zeroing(addresses[~on_gpu], sizes[~on_gpu])]
+        if on_gpu.any():
+            single = np.dtype(np.float32)  # zeros are zeros in any type, and all types are multiples of this one
+            launches.append(filling(addresses[on_gpu], sizes[on_gpu] // single.itemsize, single, 0.0))
+        return [launch for launch in launches if launch is not None]
 
     # ---- state
 
@@ -477,7 +489,8 @@ class Optimizer:
         """Return what `copy.deepcopy` and `pickle` need; hooks are left out."""
         own = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         states = [self._state_of(position) for position in range(len(self._parameters))]
-        return {**own, "_notes": self._notes, "_states": states}
+        hosted = [{key: to_host(value) for key, value in state.items()} for state in states]
+        return {**own, "_notes": self._notes, "_states": hosted}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild from what `__getstate__` gave."""
@@ -507,4 +520,5 @@ def _span(parameter: Parameter) -> tuple[int, int]:
 
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in state.items()}
+    """Return a state with copies of its arrays, on the host."""
+    return {key: value.copy() if isinstance(value, np.ndarray) else to_host(value) for key, value in state.items()}

@@ -7,9 +7,19 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[Any]
+from numbopt.device_array import (
+    Array,
+    DeviceArray,
+    as_device_array,
+    copy_values,
+    is_device_array,
+    like,
+    shown_like,
+    to_host,
+    zeros,
+)
 
 _REAL_DTYPE: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float32): np.dtype(np.float32),
@@ -50,11 +60,21 @@ class Parameter(NDArrayOperatorsMixin):
         The start values, copied. Real or complex floating point of 32 or 64 bits, any shape.
     name : str, optional
         Used in messages, and to give gradients by name.
+    device : {"cpu", "cuda"}, optional
+        Where it is to be; by default where ``data`` is. Arrays on a GPU, of CuPy, torch, JAX, Numba or any other
+        library with ``__cuda_array_interface__`` or DLPack, are taken as well.
 
     Raises
     ------
     TypeError
         If ``data`` is of another type, for example integers or a masked array.
+    RuntimeError
+        If there is no GPU for ``device="cuda"``, or a package is missing.
+
+    Notes
+    -----
+    On a GPU, `data` and `grad` are arrays of the library whose array the Parameter was made from, CuPy, torch or Numba;
+    else they are of `numbopt.cuda.DeviceArray`, which these take without a copy.
 
     Examples
     --------
@@ -66,10 +86,28 @@ class Parameter(NDArrayOperatorsMixin):
     Parameter([0.5, 1. ], name='w')
     """
 
-    __slots__ = ("__weakref__", "_address", "_axes", "_buffer", "_data", "_grad", "_grad_address", "_source", "name")
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_axes",
+        "_buffer",
+        "_data",
+        "_grad",
+        "_grad_address",
+        "_shown",
+        "_shown_grad",
+        "_source",
+        "name",
+    )
 
-    def __init__(self, data: ArrayLike, *, name: str | None = None) -> None:
-        self._set_up(_checked(data, name).copy(order="K"), name)
+    def __init__(self, data: Any, *, name: str | None = None, device: str | None = None) -> None:
+        if isinstance(data, Parameter):
+            data = data.data
+        array = _checked(data, name)
+        if _on_gpu(device, array) == isinstance(array, DeviceArray):
+            self._set_up(array.copy(order="K"), name, data)
+        else:
+            self._set_up(_moved(array), name)
 
     @classmethod
     def sharing(cls, array: Array, name: str | None = None) -> Self:
@@ -77,7 +115,7 @@ class Parameter(NDArrayOperatorsMixin):
 
         Parameters
         ----------
-        array : ndarray
+        array : ndarray, or an array on a GPU
             C or Fortran order, or any other order of the axes that leaves no gap between elements.
         name : str, optional
             As for `Parameter`.
@@ -90,11 +128,13 @@ class Parameter(NDArrayOperatorsMixin):
             If it is read-only, misaligned or strided.
         """
         self = cls.__new__(cls)
-        self._set_up(_checked(array, name, in_place=True), name)
+        self._set_up(_checked(array, name, in_place=True), name, array)
         self._source = array
+        if isinstance(self._data, DeviceArray):
+            self._shown = array
         return self
 
-    def _set_up(self, data: Array, name: str | None) -> None:
+    def _set_up(self, data: Any, name: str | None, made_from: Any = None) -> None:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a string, got {name!r}")
         self.name = name
@@ -106,48 +146,53 @@ class Parameter(NDArrayOperatorsMixin):
             )
         self._axes = axes
         self._data = data
-        self._source: Any = data
+        # What users see and what they gave; beside arrays of NumPy, those of other libraries over memory on a GPU.
+        self._shown = self._source = shown_like(made_from, data) if isinstance(data, DeviceArray) else data
         self._address = address_of(data)
-        self._grad: Array | None = None
-        self._buffer: Array | None = None
+        self._grad: Any = None
+        self._shown_grad: Any = None
+        self._buffer: Any = None
         self._grad_address = 0
 
     # ---- data and gradient
 
     @property
-    def data(self) -> Array:
-        """The array itself; assigning to it copies the values into it."""
-        return self._data
+    def data(self) -> Any:
+        """The array itself; assigning to it copies the values into it, from the host or from a GPU."""
+        return self._shown
 
     @data.setter
-    def data(self, value: ArrayLike) -> None:
-        array = value if value is self._data else checked_values(value, self, "data")
-        np.copyto(self._data, array, casting="same_kind")
+    def data(self, value: Any) -> None:
+        if value is self._shown:
+            return
+        if self.device == "cpu" and is_device_array(value):
+            value = as_device_array(value).copy_to_host()
+        copy_values(self._data, checked_values(value, self, "data"))
 
     @property
-    def grad(self) -> Array | None:
+    def grad(self) -> Any:
         """The gradient, an array of the parameter's shape, or None, which makes optimizers skip the parameter.
 
-        Assigning an array copies its values; the memory is the parameter's own and stays the same for good.
+        Assigning an array copies its values; the memory is the parameter's own and stays the same for good. The array
+        has to be where the parameter is.
         For complex parameters the convention is torch's, dL/dRe + i dL/dIm.
         """
-        return self._grad
+        return self._shown_grad
 
     @grad.setter
-    def grad(self, value: ArrayLike | None) -> None:
-        if value is self._grad:
+    def grad(self, value: Any) -> None:
+        if value is self._shown_grad:
             return
         if value is None:
             self._set_gradient(None, 0)
             return
-        array = checked_values(value, self, "gradient")
-        np.copyto(self._gradient_buffer(), array, casting="same_kind")
+        copy_values(self._gradient_buffer(), checked_gradient(value, self))
         self._show_gradient()
 
-    def _gradient_buffer(self) -> Array:
+    def _gradient_buffer(self) -> Any:
         """Return the memory for the gradient, made when it is first needed."""
         if self._buffer is None:
-            self._buffer = self.unflatten(np.zeros(self.flat_size, self.flat_dtype))
+            self._buffer = self.unflatten(self.flat_zeros())
         return self._buffer
 
     def _show_gradient(self) -> None:
@@ -156,11 +201,40 @@ class Parameter(NDArrayOperatorsMixin):
             buffer = self._gradient_buffer()
             self._set_gradient(buffer, address_of(buffer))
 
-    def _set_gradient(self, grad: Array | None, address: int) -> None:
+    def _set_gradient(self, grad: Any, address: int) -> None:
         """Let `grad` be another array or None, and optimizers know."""
         count = gradient_changes.new_count()
+        shown = shown_like(self._shown, grad) if isinstance(grad, DeviceArray) else grad
         # No call in this line: neither a keyboard interrupt nor another thread comes in between.
-        self._grad, self._grad_address, gradient_changes.count = grad, address, count
+        self._grad, self._shown_grad, self._grad_address, gradient_changes.count = grad, shown, address, count
+
+    # ---- where it is
+
+    @property
+    def device(self) -> str:
+        """``"cpu"`` or ``"cuda"``."""
+        return "cuda" if isinstance(self._data, DeviceArray) else "cpu"
+
+    def to(self, device: str) -> "Parameter":
+        """Return this Parameter if it is on a device, else a copy there, with a copy of the gradient.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+            Where it is to be.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no GPU for ``"cuda"``, or a package is missing.
+        """
+        if _on_gpu(device, self._data) == isinstance(self._data, DeviceArray):
+            return self
+        moved = Parameter(self._data, name=self.name, device=device)
+        if self._grad is not None:
+            copy_values(moved._gradient_buffer(), self._grad)
+            moved._show_gradient()
+        return moved
 
     # ---- the flat view
 
@@ -174,16 +248,24 @@ class Parameter(NDArrayOperatorsMixin):
         """The number of real elements in memory, twice the size for complex data."""
         return self._data.nbytes // self.flat_dtype.itemsize
 
-    def unflatten(self, flat: Array) -> Array:
+    def flat_zeros(self) -> Any:
+        """Return a 1-D real array of zeros, of the parameter's size and where it is."""
+        return zeros(self.flat_size, self.flat_dtype, self.device)
+
+    def unflatten(self, flat: Any) -> Any:
         """View a 1-D real array as an array laid out like the parameter: same shape, type and order of axes."""
+        if isinstance(flat, DeviceArray):
+            return like(self._data, flat)
         shape = self._data.shape
         array = flat.view(self._data.dtype)
         if self._data.flags.c_contiguous:
             return array.reshape(shape)
         return array.reshape([shape[axis] for axis in self._axes]).transpose(np.argsort(self._axes))
 
-    def flat_view(self, array: Array) -> Array:
+    def flat_view(self, array: Any) -> Any:
         """View an array that is laid out like the parameter as a 1-D real array; the opposite of `unflatten`."""
+        if isinstance(array, DeviceArray):
+            return DeviceArray(array.address, (self.flat_size,), self.flat_dtype, array)
         return array.transpose(self._axes).reshape(-1).view(self.flat_dtype)
 
     # ---- acting as an array
@@ -210,15 +292,17 @@ class Parameter(NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Give NumPy the data, without a copy where none is asked for."""
+        if isinstance(self._data, DeviceArray):
+            return self._data.__array__()
         return np.array(self._data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         """Apply ``ufunc`` to the data."""
-        arrays = [i._data if isinstance(i, Parameter) else i for i in inputs]
+        arrays = [i._shown if isinstance(i, Parameter) else i for i in inputs]
         if out is None:
             return getattr(ufunc, method)(*arrays, **kwargs)
         result = getattr(ufunc, method)(
-            *arrays, out=tuple(o._data if isinstance(o, Parameter) else o for o in out), **kwargs
+            *arrays, out=tuple(o._shown if isinstance(o, Parameter) else o for o in out), **kwargs
         )
         return out[0] if len(out) == 1 else result
 
@@ -228,65 +312,74 @@ class Parameter(NDArrayOperatorsMixin):
         """Look ``T``, ``sum``, ``real`` and the other public attributes of arrays up on the data."""
         if attribute.startswith("_"):
             raise AttributeError(f"'Parameter' object has no attribute {attribute!r}")
-        return getattr(self._data, attribute)
+        return getattr(self._shown, attribute)
 
     def __getitem__(self, index: Any) -> Any:
         """Index the data."""
-        return self._data[index]
+        return self._shown[index]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write into the data."""
-        self._data[index] = value
+        self._shown[index] = value
 
     def __len__(self) -> int:
         """Return the length of the first axis."""
-        return len(self._data)
+        return len(self._shown)
 
     def __iter__(self) -> Any:
         """Iterate over the first axis of the data."""
-        return iter(self._data)
+        return iter(self._shown)
 
     def __contains__(self, value: Any) -> bool:
         """Return whether an element is equal to ``value``."""
-        return value in self._data
+        return value in self._shown
 
     def __bool__(self) -> bool:
         """Return the truth of a single element."""
-        return bool(self._data)
+        return bool(self._shown)
 
     def __int__(self) -> int:
         """Return a single element as an int."""
-        return int(self._data)
+        return int(self._shown)
 
     def __float__(self) -> float:
         """Return a single element as a float."""
-        return float(self._data)
+        return float(self._shown)
 
     def __complex__(self) -> complex:
         """Return a single element as a complex number."""
-        return complex(self._data)
+        return complex(self._shown)
 
     def __format__(self, spec: str) -> str:
         """Format a single element by ``spec``."""
-        return format(self._data, spec) if spec else str(self)
+        return format(self._shown, spec) if spec else str(self)
 
     def __repr__(self) -> str:
         """Show the data and the name."""
-        text = repr(self._data).removeprefix("array(").removesuffix(")")
-        return f"Parameter({text}{f', name={self.name!r}' if self.name else ''})"
+        text = repr(to_host(self._data)).removeprefix("array(").removesuffix(")")
+        name = f", name={self.name!r}" if self.name else ""
+        device = "" if self.device == "cpu" else f", device={self.device!r}"
+        return f"Parameter({text}{name}{device})"
 
     # ---- copies
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `copy` and `pickle` need."""
-        return {"source": self._source, "grad": self._grad, "name": self.name}
+        source = self._source if self.device == "cpu" else to_host(self._data)
+        grad = None if self._grad is None else to_host(self._grad)
+        return {"source": source, "grad": grad, "name": self.name, "device": self.device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild from what `__getstate__` gave."""
-        self._set_up(np.asarray(state["source"]), state["name"])  # a subclass and its plain view stay one memory
-        self._source = state["source"]
+        source = np.asarray(state["source"])  # a subclass and its plain view stay one memory
+        if state["device"] == "cpu":
+            self._set_up(source, state["name"])
+            self._source = state["source"]
+        else:
+            self._set_up(_moved(source), state["name"])
         if state["grad"] is not None:
-            self.grad = state["grad"]
+            copy_values(self._gradient_buffer(), state["grad"])
+            self._show_gradient()
 
     def __copy__(self) -> "Parameter":
         """Refuse: two Parameters over one array would be one parameter twice."""
@@ -357,9 +450,18 @@ def pack(arrays: Iterable[ArrayLike] | Mapping[str, ArrayLike]) -> Pack:
     return result
 
 
-def checked_values(value: Any, parameter: Parameter, what: str, position: int | None = None) -> Array:
+def checked_gradient(value: Any, parameter: Parameter, position: int | None = None) -> Any:
+    """Return ``value`` as a gradient of ``parameter``, where that is, or raise an error that says why not."""
+    if parameter.device == "cuda" and not is_device_array(value):
+        raise TypeError(f"gradient of {label(parameter, position)} is on cpu, the parameter on cuda; move one of them")
+    return checked_values(value, parameter, "gradient", position)
+
+
+def checked_values(value: Any, parameter: Parameter, what: str, position: int | None = None) -> Any:
     """Return ``value`` as an array that may be copied into ``parameter``, or raise an error that says why not."""
     if type(value) is not np.ndarray:
+        if is_device_array(value):
+            return _checked_on_device(value, parameter, what, position)
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError(f"{what} of {label(parameter, position)} is a masked array; pass its .filled(0) or .data")
         try:
@@ -377,8 +479,33 @@ def checked_values(value: Any, parameter: Parameter, what: str, position: int | 
             f"{what} of {label(parameter, position)} has shape {value.shape}, the parameter has shape {data.shape}; "
             "they must be the same"
         )
-    array: Array = value
+    return value
+
+
+def _checked_on_device(value: Any, parameter: Parameter, what: str, position: int | None) -> Any:
+    """Do the same for an array on a GPU: where the parameter is, too, only one that is laid out like it."""
+    who = label(parameter, position)
+    try:
+        array = as_device_array(value)
+    except ValueError as error:
+        raise ValueError(f"{what} of {who}: {error}") from None
+    data = parameter._data
+    if not isinstance(data, DeviceArray):
+        raise TypeError(f"{what} of {who} is on cuda, the parameter on cpu; move one of them")
+    if array.dtype != data.dtype:
+        raise TypeError(f"{what} of {who} is {array.dtype}, the parameter {data.dtype}; convert it with .astype(...)")
+    if array.shape != data.shape:
+        raise ValueError(f"{what} of {who} has shape {array.shape}, the parameter {data.shape}; they must be the same")
+    if array.strides != data.strides or array.address % _itemsize(array.dtype):
+        raise ValueError(
+            f"{what} of {who} does not lie in memory as the parameter does (strides {array.strides} and "
+            f"{data.strides}); pass a copy of it in the parameter's order"
+        )
     return array
+
+
+def _itemsize(dtype: np.dtype[Any]) -> int:
+    return _REAL_DTYPE[dtype].itemsize
 
 
 def label(parameter: Parameter, position: int | None = None) -> str:
@@ -386,8 +513,13 @@ def label(parameter: Parameter, position: int | None = None) -> str:
     return _label(parameter.name, parameter.shape, position)
 
 
-def address_of(array: Array) -> int:
-    """Return the address of the first element."""
+def address_of(array: Any) -> int:
+    """Return the address of the first element of an array on the host or on a GPU."""
+    return array.address if isinstance(array, DeviceArray) else host_address_of(array)
+
+
+def host_address_of(array: Array) -> int:
+    """Return the address of the first element of an array of NumPy."""
     return ctypes.c_void_p.from_address(id(array) + _DATA_FIELD).value or 0
 
 
@@ -402,8 +534,30 @@ def _label(name: str | None, shape: tuple[int, ...], position: int | None = None
     return f"{'a parameter' if position is None else f'parameter {position}'} of shape {shape}"
 
 
-def _checked(data: Any, name: str | None, *, in_place: bool = False) -> Array:
-    """Return ``data`` as a plain ndarray of a type that can be optimized."""
+def _on_gpu(device: str | None, array: Any) -> bool:
+    """Whether ``device``, or where ``array`` is if that is None, is a GPU."""
+    if device is None:
+        return isinstance(array, DeviceArray)
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    return device == "cuda"
+
+
+def _moved(array: Any) -> Any:
+    """Return a copy of an array without gaps on the other device, laid out as it is."""
+    if isinstance(array, DeviceArray):
+        return array.copy_to_host()
+    array = np.array(array, order="K", copy=True)
+    memory = zeros(array.size, array.dtype, "cuda")
+    moved = DeviceArray(memory.address, array.shape, array.dtype, memory, array.strides)
+    copy_values(moved, array)
+    return moved
+
+
+def _checked(data: Any, name: str | None, *, in_place: bool = False) -> Any:
+    """Return ``data`` as a plain ndarray, or DeviceArray, of a type that can be optimized."""
+    if is_device_array(data):
+        return _checked_device_array(data, name, in_place)
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{_label(name, data.shape)} is a masked array; pass its .filled(...) or .data")
     try:
@@ -425,8 +579,30 @@ def _checked(data: Any, name: str | None, *, in_place: bool = False) -> Array:
     return array
 
 
-def _memory_order(array: Array) -> tuple[int, ...] | None:
+def _checked_device_array(data: Any, name: str | None, in_place: bool) -> DeviceArray:
+    array = as_device_array(data)
+    who = _label(name, array.shape)
+    if array.dtype not in _REAL_DTYPE:
+        raise TypeError(
+            f"{who} has dtype {array.dtype}; numbopt optimizes float32, float64, complex64 and complex128: convert it "
+            "with .astype(...)"
+        )
+    if in_place and array.read_only:
+        raise ValueError(f"{who} is read-only; use numbopt.Parameter(...), which copies")
+    if array.address % _itemsize(array.dtype):
+        raise ValueError(f"{who} is not aligned in memory; pass a copy of it")
+    if array.memory_order is None:
+        raise ValueError(
+            f"{who} is strided ({array.strides} bytes): its elements do not lie side by side in memory; pass a "
+            "contiguous copy of it"
+        )
+    return array
+
+
+def _memory_order(array: Any) -> tuple[int, ...] | None:
     """Return the axes from the slowest to the fastest in memory, or None if there are gaps between elements."""
+    if isinstance(array, DeviceArray):
+        return array.memory_order
     if array.flags.c_contiguous:
         return tuple(range(array.ndim))
     axes = tuple(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))

@@ -2,6 +2,11 @@
 
 import contextlib
 import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
@@ -35,3 +40,34 @@ class DiskCache(FunctionCache):  # type: ignore[misc]  # Numba is not typed
         """Keep what was compiled for ``sig`` unless, for example, the disk is full."""
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
+
+
+def cached_text(function: FunctionType, key: str, make: Callable[[], str]) -> str:
+    """Return what ``make`` makes of ``function``, a text, from the disk if it was made before.
+
+    Parameters
+    ----------
+    function : function
+        Its name holds a hash of everything it is made from.
+    key : str
+        What else the text depends on.
+    make : callable
+        Called where the cache has no text, or a broken one, or cannot be.
+    """
+    try:
+        locator = DiskCache(function)._impl.locator
+        locator.ensure_cache_path()
+        name = f"{function.__qualname__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        path = Path(locator.get_cache_path(), name)
+    except (RuntimeError, OSError):  # no folder for the cache can be written
+        return make()
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        checksum, _, text = path.read_text(encoding="utf-8").partition("\n")
+        if checksum == hashlib.sha256(text.encode()).hexdigest():
+            return text
+    text = make()
+    with contextlib.suppress(OSError):
+        unfinished = path.with_name(f"{name}.{os.getpid()}.{threading.get_ident()}")
+        unfinished.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}", encoding="utf-8")
+        unfinished.replace(path)
+    return text

@@ -1,0 +1,271 @@
+"""Tables of flat buffers on a GPU, and what else is launched over many arrays at once."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from numbopt import _device
+from numbopt._kernels.rule import Rule
+from numbopt._table import Blocks, Integers, Table, run
+from numbopt.device_array import DeviceArray
+from numbopt.parameter import address_of
+
+if TYPE_CHECKING:
+    from numbopt._kernels.cuda import Kernel
+
+BLOCK = 4096
+"""Elements of a row at most: enough rows for all processors of a GPU from some hundred thousand elements on."""
+
+
+class DeviceTable(Table):
+    """All parameters on the GPU that share a rule and a dtype; see `Table`."""
+
+    block: ClassVar[int] = BLOCK
+    _launch: "DeviceLaunch | None"
+
+    def _chosen_rows(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
+        """Return the index of the rows to work on, line by line: each line is a launch."""
+        chosen = np.flatnonzero(has_gradient)
+        return chosen[np.argsort(self._line_of[self._blocks.buffer[chosen]], kind="stable")]
+
+    def _new_launch(self) -> "DeviceLaunch":
+        from numbopt._kernels.cuda import update_kernel
+
+        return DeviceLaunch(update_kernel(self._rule, self._dtype, self._bound_arrays), self._rows, self._scalars)
+
+    def _gradients_changed(self) -> None:
+        if self._launch is not None:
+            self._launch.rows.upload_column(3)
+
+    def sum_of_squares(self) -> float:
+        """Return the sum of squares of the gradients in use; waits for it."""
+        return 0.0 if self._launch is None else self._launch.squares(self._dtype).value()
+
+    def clip(self, max_norm: float) -> Callable[[], float]:
+        """Let the next launch scale all gradients down to a norm; nothing waits for the GPU.
+
+        Returns
+        -------
+        callable
+            Returns the norm before, and waits for it.
+        """
+        if self._launch is None:
+            return float
+        squares = self._launch.squares(self._dtype)
+        squares.clip(max_norm)
+        self._launch.factor = squares.factor_address
+        return squares.norm
+
+
+class Rows:
+    """Rows of a table in memory of the GPU, column by column.
+
+    Parameters
+    ----------
+    rows : array of int64, shape (r, c)
+        See `numbopt._kernels.cuda`; kept, so that the caller may change a column in place.
+
+    Attributes
+    ----------
+    address, stride : int
+        Of the first column, and the bytes from one to the next.
+    count : int
+        Number of rows.
+    """
+
+    def __init__(self, rows: Integers) -> None:
+        self._rows = rows
+        self.count = len(rows)
+        self.stride = 8 * self.count
+        gpu = _device.device()
+        self._memory = gpu.allocate(rows.nbytes)
+        self.address = self._memory.address
+        gpu.upload(self.address, np.ascontiguousarray(rows.T))
+
+    def upload_column(self, column: int) -> None:
+        """Take over a changed column."""
+        changed = np.ascontiguousarray(self._rows[:, column])
+        _device.device().upload(self.address + column * self.stride, changed)
+
+
+class Call:
+    """A kernel and its arguments, which lie in memory and may be changed there.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Compiled and loaded here at the latest.
+    blocks : int
+        Blocks of threads.
+    *arguments : array
+        Each of one dimension; all their elements are arguments, one after the other. Kept.
+    """
+
+    def __init__(self, kernel: "Kernel", blocks: int, *arguments: np.ndarray[Any, Any]) -> None:
+        from numbopt._kernels.cuda import THREADS
+
+        self._loaded, self._blocks, self._threads, self._arguments = kernel.loaded, blocks, THREADS, arguments
+        addresses = [address_of(array) + array.itemsize * np.arange(len(array)) for array in arguments]
+        self._pointers = np.concatenate(addresses)
+
+    def calls(self) -> list[Callable[[], object]]:
+        """Return what is to be called, in this order."""
+        gpu = _device.device()
+        launch = gpu.launch(self._loaded, self._blocks, self._threads, address_of(self._pointers))
+        return [gpu.activate, launch]
+
+
+class DeviceLaunch:
+    """The launches of a kernel that updates rows, one for each line.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        From `update_kernel`.
+    rows : array of int64, shape (r, c)
+        Sorted by line; kept, as `Rows` does.
+    scalars : array, shape (lines, s)
+        Kept, so that the caller may change it.
+
+    Attributes
+    ----------
+    rows : Rows
+        On the GPU.
+    factor : int
+        Address of a number on the GPU by which the next launch multiplies all gradients, or 0.
+    """
+
+    def __init__(self, kernel: "Kernel", rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
+        self.rows = Rows(rows)
+        self.factor = 0
+        self._squares: SquareSum | None = None
+        first = np.searchsorted(rows[:, 1], np.arange(len(scalars) + 1))
+        self._words = np.zeros((len(scalars), 3), np.int64)
+        self._words[:, 0] = self.rows.address + 8 * first[:-1]
+        self._words[:, 1] = self.rows.stride
+        self._lines = [
+            Call(kernel, count, words, line)
+            for count, words, line in zip(np.diff(first).tolist(), self._words, scalars, strict=True)
+            if count
+        ]
+
+    def squares(self, dtype: np.dtype[Any]) -> "SquareSum":
+        """Return the sum of squares of the gradients in the rows."""
+        if self._squares is None:
+            self._squares = SquareSum(self.rows, dtype)
+        return self._squares
+
+    def calls(self) -> list[Callable[[], object]]:
+        """Return what is to be called, in this order, to do the launches."""
+        self._words[:, 2] = self.factor
+        self.factor = 0
+        return [call for line in self._lines for call in line.calls()]
+
+
+class SquareSum:
+    """The sum of squares of the gradients in rows: in float64, always in the same order.
+
+    Parameters
+    ----------
+    rows : Rows
+        Whatever gradients are in them when the sum is asked for.
+    dtype : dtype
+        Of the gradients.
+
+    Attributes
+    ----------
+    factor_address : int
+        Address of the number that `clip` computes, of this dtype.
+    """
+
+    def __init__(self, rows: Rows, dtype: np.dtype[Any]) -> None:
+        from numbopt._kernels.cuda import squares_kernel, sum_kernel
+
+        gpu = _device.device()
+        self._partials, self._result = gpu.allocate(8 * rows.count), gpu.allocate(24)
+        words = np.array([rows.address, rows.stride, self._partials.address])
+        self._first = Call(squares_kernel(dtype), rows.count, words, np.zeros(1, dtype))
+        self._words = np.array([self._partials.address, rows.count]), np.array([self._result.address])
+        self._sum = Call(sum_kernel(), 1, *self._words)
+        self.factor_address = self._result.address + (16 if dtype == np.float32 else 8)
+
+    def clip(self, max_norm: float) -> None:
+        """Launch the computation of the norm and of what scales the gradients down to ``max_norm``."""
+        from numbopt._kernels.cuda import clip_kernel
+
+        count, result = self._words
+        last = Call(clip_kernel(), 1, count, np.array([max_norm]), result)
+        run([*self._first.calls(), *last.calls()])
+
+    def norm(self) -> float:
+        """Return the norm that `clip` computed; waits for it."""
+        host = np.zeros(1)
+        _device.device().download(host, self._result.address)
+        return float(host[0])
+
+    def value(self) -> float:
+        """Return the sum; waits for it."""
+        run([*self._first.calls(), *self._sum.calls()])
+        return self.norm()  # it is where the norm else is
+
+
+def squares_of(arrays: Sequence[DeviceArray], dtype: np.dtype[Any]) -> float:
+    """Return the sum of squares of all elements of arrays on the GPU, of one real dtype or its complex one."""
+    sizes = np.array([array.nbytes // dtype.itemsize for array in arrays])
+    rows = _rows_over(sizes, dtype.itemsize, np.array([array.address for array in arrays]))
+    return SquareSum(Rows(rows), dtype).value() if len(rows) else 0.0
+
+
+# ---- what is done to many arrays at once, as rules
+
+
+def _fill(p, g, state, h):  # type: ignore[no-untyped-def]
+    return h.value, ()
+
+
+def _identity(p, g, state, h):  # type: ignore[no-untyped-def]
+    return p, ()
+
+
+_FILL = Rule(_fill, scalars=("value",))
+_IDENTITY = Rule(_identity)
+_COMMON = {"grad_scale": 1.0, "l2": 0.0, "shrink": 1.0, "lower": -np.inf, "upper": np.inf}
+
+
+def filling(addresses: Integers, sizes: Integers, dtype: np.dtype[Any], value: float) -> DeviceLaunch | None:
+    """Return the launch that fills arrays of ``sizes`` elements with a number."""
+    return _launch(_FILL, addresses, sizes, dtype, value=value)
+
+
+def scaling(
+    addresses: Integers,
+    sizes: Integers,
+    dtype: np.dtype[Any],
+    factor: float = 1.0,
+    lower: float = -np.inf,
+    upper: float = np.inf,
+) -> DeviceLaunch | None:
+    """Return the launch that multiplies arrays by a number, then keeps them between bounds."""
+    return _launch(_IDENTITY, addresses, sizes, dtype, shrink=factor, lower=lower, upper=upper)
+
+
+def _launch(
+    rule: Rule, addresses: Integers, sizes: Integers, dtype: np.dtype[Any], **values: float
+) -> DeviceLaunch | None:
+    from numbopt._kernels.cuda import update_kernel
+
+    rows = _rows_over(sizes, dtype.itemsize, addresses)
+    if not len(rows):
+        return None
+    scalars = np.array([[(_COMMON | values)[name] for name in rule.scalar_names]], dtype)
+    return DeviceLaunch(update_kernel(rule, dtype), rows, scalars)
+
+
+def _rows_over(sizes: Integers, itemsize: int, addresses: Integers) -> Integers:
+    """Return rows over arrays that are their own gradients."""
+    blocks = Blocks(sizes, BLOCK)
+    rows = np.zeros((len(blocks.size), 4), np.int64)
+    rows[:, 0] = blocks.size
+    rows[:, 2] = rows[:, 3] = addresses[blocks.buffer] + blocks.start * itemsize
+    return rows

@@ -1,0 +1,161 @@
+"""A GPU in software: takes the place of the bindings of the CUDA driver and runs the real PTX in the interpreter.
+
+What is asked of it is checked as strictly as the interpreter checks kernels: addresses that were freed, copies beyond
+the end of an allocation and streams that do not exist are faults.
+"""
+
+import ctypes
+import enum
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from numbopt import _device
+from ptx.interpreter import Fault, Memory, parse, run
+
+CAPABILITY = (9, 0)
+
+
+class Result(enum.IntEnum):
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+
+
+class SoftwareDriver:
+    """The functions of `cuda.bindings.driver` that are used, with the same arguments and results.
+
+    Attributes
+    ----------
+    asked : Counter
+        How often each function was called.
+    capacity : int
+        Bytes that can be allocated.
+    streams : set of int
+        Addresses of the streams that exist.
+    """
+
+    CUdevice_attribute = SimpleNamespace(
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=0, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=1
+    )
+    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
+
+    def __init__(self):
+        self.memory = Memory()
+        self.allocations = {}
+        self.asked = Counter()
+        self.capacity = 1 << 30
+        self.streams = {0}
+        self.ordinal_of = {}
+
+    def __getattribute__(self, name):
+        if name.startswith("cu"):
+            self.asked[name] += 1
+        return super().__getattribute__(name)
+
+    def add(self, array):
+        """Let an array of the host be one on the GPU; return its address."""
+        address = self.memory.add(array)
+        self.allocations[address] = array.reshape(-1, copy=False).view(np.uint8)
+        return address
+
+    def _bytes(self, address, size):
+        for start, allocation in self.allocations.items():
+            if start <= address and address + size <= start + allocation.size:
+                return allocation[address - start : address - start + size]
+        raise Fault(f"no {size} bytes are allocated at {address:#x}")
+
+    def _check_stream(self, stream):
+        if stream not in self.streams:
+            raise Fault(f"there is no stream {stream}")
+
+    # ---- devices
+
+    def cuInit(self, flags):
+        return (Result(0),)
+
+    def cuCtxGetCurrent(self):
+        return Result(0), 0
+
+    def cuDeviceGet(self, ordinal):
+        return Result(0), ordinal
+
+    def cuDeviceGetAttribute(self, attribute, device):
+        return Result(0), CAPABILITY[attribute]
+
+    def cuDevicePrimaryCtxRetain(self, device):
+        return Result(0), "context"
+
+    def cuCtxSetCurrent(self, context):
+        assert context == "context"
+        return (Result(0),)
+
+    # ---- memory
+
+    def cuMemAlloc(self, size):
+        if sum(allocation.size for allocation in self.allocations.values()) + size > self.capacity:
+            return Result.CUDA_ERROR_OUT_OF_MEMORY, 0
+        return Result(0), self.add(np.full(size, 0xCD, np.uint8))
+
+    def cuMemFree(self, address):
+        del self.allocations[address]
+        self.memory.remove(address)
+        return (Result(0),)
+
+    def cuPointerGetAttribute(self, attribute, address):
+        assert attribute == self.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        self._bytes(address, 1)
+        return Result(0), self.ordinal_of.get(address, 0)
+
+    def cuMemcpyHtoDAsync(self, target, source, size, stream):
+        self._check_stream(stream)
+        self._bytes(target, size)[:] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(source))
+        return (Result(0),)
+
+    def cuMemcpyDtoHAsync(self, target, source, size, stream):
+        self._check_stream(stream)
+        np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(target))[:] = self._bytes(source, size)
+        return (Result(0),)
+
+    def cuMemcpyDtoDAsync(self, target, source, size, stream):
+        self._check_stream(stream)
+        self._bytes(target, size)[:] = self._bytes(source, size)
+        return (Result(0),)
+
+    def cuMemsetD8Async(self, target, value, size, stream):
+        self._check_stream(stream)
+        self._bytes(target, size)[:] = value
+        return (Result(0),)
+
+    def cuStreamSynchronize(self, stream):
+        self._check_stream(stream)
+        return (Result(0),)
+
+    # ---- kernels
+
+    def cuModuleLoadData(self, image):
+        return Result(0), parse(image.decode())
+
+    def cuModuleGetFunction(self, module, name):
+        return Result(0), module.kernels[name.decode()]
+
+    def cuLaunchKernel(self, kernel, *launch):
+        *extents, shared, stream, pointers, extra = launch
+        assert (shared, extra) == (0, 0)
+        self._check_stream(stream)
+        sizes = [np.dtype(parameter.dtype).itemsize * parameter.count for parameter in kernel.parameters]
+        places = (ctypes.c_uint64 * len(sizes)).from_address(pointers)
+        arguments = [ctypes.string_at(place, size) for place, size in zip(places, sizes, strict=True)]
+        run(kernel, extents[:3], extents[3:], arguments, self.memory)
+        return (Result(0),)
+
+
+@pytest.fixture(scope="session")
+def gpu():
+    """A GPU in software, which numbopt takes for real; skips where the compiler for CUDA is not installed."""
+    pytest.importorskip("numba_cuda")
+    driver = SoftwareDriver()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_device, "_driver_and_linker", lambda: (driver, lambda ptx, capability: ptx.encode()))
+        yield driver
