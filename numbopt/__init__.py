@@ -8,7 +8,7 @@
 array([ 1.9, -0.9])
 """
 
-from numbopt import lr_scheduler, options, schedules
+from numbopt import cuda, lr_scheduler, options, schedules
 from numbopt._kernels.rule import Rule
 from numbopt._kernels.threads import get_num_threads, set_num_threads
 from numbopt.accumulation import Accumulate
@@ -66,6 +66,7 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
+    "cuda",
     "get_ema_avg_fn",
     "get_num_threads",
     "get_swa_avg_fn",

@@ -160,27 +160,39 @@ class Device:
         attribute = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         return int(self._ask("cuPointerGetAttribute", attribute, address))
 
+    def uploading(self, target: int, source: np.ndarray[Any, Any]) -> Callable[[], object]:
+        """Return a function, written in C, that copies a contiguous array to a device address.
+
+        The array may be changed as soon as that returns; what it returns is for `check_launches`.
+        """
+        call = self._on_stream("cuMemcpyHtoDAsync", target, source.ctypes.data, source.nbytes)
+        call.source = source  # type: ignore[attr-defined]  # keeps it
+        return call
+
+    def copying(self, target: int, source: int, size: int) -> Callable[[], object]:
+        """Return a function, written in C, that copies bytes from one device address to another."""
+        return self._on_stream("cuMemcpyDtoDAsync", target, source, size)
+
     def upload(self, target: int, source: np.ndarray[Any, Any]) -> None:
         """Copy a contiguous array to a device address. The array may be changed as soon as this returns."""
-        if source.nbytes:
-            self._ask("cuMemcpyHtoDAsync", target, source.ctypes.data, source.nbytes, current_stream())
+        check_launches([self.uploading(target, source)()])
 
     def download(self, target: np.ndarray[Any, Any], source: int) -> None:
         """Copy from a device address into a contiguous array, when what was launched before is done."""
-        if target.nbytes:
-            stream = current_stream()
-            self._ask("cuMemcpyDtoHAsync", target.ctypes.data, source, target.nbytes, stream)
-            self._ask("cuStreamSynchronize", stream)
-
-    def copy(self, target: int, source: int, size: int) -> None:
-        """Copy bytes from one device address to another."""
-        if size:
-            self._ask("cuMemcpyDtoDAsync", target, source, size, current_stream())
+        check_launches([self._on_stream("cuMemcpyDtoHAsync", target.ctypes.data, source, target.nbytes)()])
+        self.synchronize()
 
     def zero(self, target: int, size: int) -> None:
         """Set bytes to zero."""
-        if size:
-            self._ask("cuMemsetD8Async", target, 0, size, current_stream())
+        check_launches([self._on_stream("cuMemsetD8Async", target, 0, size)()])
+
+    def synchronize(self) -> None:
+        """Wait until all that was launched on the current stream is done."""
+        self._ask("cuStreamSynchronize", current_stream())
+
+    def _on_stream(self, name: str, *arguments: Any) -> Callable[[], object]:
+        _check(self.activate())
+        return functools.partial(getattr(self._driver, name), *arguments, current_stream())
 
     # ---- code
 

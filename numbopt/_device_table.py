@@ -1,6 +1,6 @@
 """Tables of flat buffers on a GPU, and what else is launched over many arrays at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy as np
 from numbopt import _device
 from numbopt._kernels.rule import Rule
 from numbopt._table import Blocks, Integers, Table, run
-from numbopt.device_array import DeviceArray
 from numbopt.parameter import address_of
 
 if TYPE_CHECKING:
@@ -210,10 +209,9 @@ class SquareSum:
         return self.norm()  # it is where the norm else is
 
 
-def squares_of(arrays: Sequence[DeviceArray], dtype: np.dtype[Any]) -> float:
-    """Return the sum of squares of all elements of arrays on the GPU, of one real dtype or its complex one."""
-    sizes = np.array([array.nbytes // dtype.itemsize for array in arrays])
-    rows = _rows_over(sizes, dtype.itemsize, np.array([array.address for array in arrays]))
+def squares_of(addresses: Integers, sizes: Integers, dtype: np.dtype[Any]) -> float:
+    """Return the sum of squares of all elements of arrays on the GPU; waits for it."""
+    rows = _rows_over(sizes, dtype.itemsize, addresses)
     return SquareSum(Rows(rows), dtype).value() if len(rows) else 0.0
 
 

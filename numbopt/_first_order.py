@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from numbopt.device_array import Array
 from numbopt.elementwise import ElementwiseOptimizer
-from numbopt.parameter import Array
 
 STOPS: dict[str, Any] = {
     "gtol": 1e-5,

@@ -7,7 +7,8 @@ import numpy as np
 
 from numbopt._gradients import Gradients
 from numbopt._table import Integers, Launch, copying, run
-from numbopt.parameter import Array, Parameter, address_of
+from numbopt.device_array import Array
+from numbopt.parameter import Parameter, address_of
 
 
 class FlatVectors:

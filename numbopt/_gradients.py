@@ -8,16 +8,8 @@ from typing import Any
 import numpy as np
 
 from numbopt._table import Integers
-from numbopt.device_array import as_device_array
-from numbopt.parameter import (
-    Array,
-    Parameter,
-    checked_gradient,
-    checked_values,
-    gradient_changes,
-    host_address_of,
-    label,
-)
+from numbopt.device_array import Array, as_device_array
+from numbopt.parameter import Parameter, checked_gradient, checked_values, gradient_changes, host_address_of, label
 
 
 class Gradients:

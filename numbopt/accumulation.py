@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from numbopt._norm import scale
 from numbopt.algorithms.sgd import SGD
+from numbopt.device_array import Array, clear, host_copy
 from numbopt.optimizer import Optimizer
-from numbopt.parameter import Array, Parameter, checked_values
+from numbopt.parameter import Parameter, checked_values
 
 
 class Wrapper:
@@ -216,8 +218,7 @@ class Accumulate(Wrapper):
         try:
             correction = self._final_weight(self.count) / self._weight
             if correction != 1:
-                for total in self._sums:
-                    total._data *= correction
+                scale([total._data for total in self._sums], correction)
             pairs = zip(self._sums, self._has_gradient, strict=True)
             self.optimizer.step(grads=[total._data if has_gradient else None for total, has_gradient in pairs])
         finally:
@@ -239,14 +240,14 @@ class Accumulate(Wrapper):
 
     def _drop(self) -> None:
         for total in self._sums:
-            total._data.fill(0)
+            clear(total._data)
         self._has_gradient = [False] * len(self._sums)
         self.count = 0
 
     def _own_state(self) -> dict[str, Any]:
         self._follow()
         pairs = zip(self._sums, self._has_gradient, strict=True)
-        sums = [total.data.copy() if has_gradient else None for total, has_gradient in pairs]
+        sums = [host_copy(total._data) if has_gradient else None for total, has_gradient in pairs]
         return {"count": self.count, "weight": self._weight, "sums": values_by_name(self.optimizer, sums)}
 
     def _checked_own_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
@@ -276,8 +277,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 def zeros_like(parameter: Parameter) -> Parameter:
     """Return a Parameter of zeros that lies in memory as ``parameter`` does."""
-    zeros = parameter.unflatten(np.zeros(parameter.flat_size, parameter.flat_dtype))
-    return Parameter.sharing(zeros, parameter.name)
+    return parameter.sharing(parameter.shown(parameter.unflatten(parameter.flat_zeros())), parameter.name)
 
 
 def values_by_name(optimizer: Any, values: list[Any]) -> dict[str, Any] | list[Any]:

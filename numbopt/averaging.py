@@ -1,7 +1,6 @@
 """Averages of the parameters over the steps of an optimizer, and Lookahead, which steps from one to the next."""
 
 import contextlib
-import functools
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any, ClassVar
 from numbopt._kernels.rule import Rule
 from numbopt._table import run
 from numbopt.accumulation import Wrapper, positive_integer, values_by_name, values_in_order, zeros_like
+from numbopt.device_array import Array, copying, host_copy
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 from numbopt.optimizer import Optimizer
 from numbopt.options import as_float
-from numbopt.parameter import Array, Parameter, checked_values
+from numbopt.parameter import Parameter, checked_values
 
 
 def _ema(p: Any, g: Any, state: Any, h: Any) -> Any:
@@ -190,9 +190,9 @@ class AveragedParameters:
         elif self._averager is not None:
             self._averager._step(None, self._sources)  # not `step`: the hooks of all optimizers are not for this one
         else:
-            pairs = enumerate(zip(self.parameters, self._sources, strict=True))
+            pairs = enumerate(zip(self.parameters, self._source._parameters, strict=True))
             values = [
-                checked_values(self._avg_fn(p.data, source, self.n_averaged), p, "what avg_fn returned", position)
+                checked_values(self._avg_fn(p.data, source.data, self.n_averaged), p, "what avg_fn returned", position)
                 for position, (p, source) in pairs
             ]
             _copy(values, self.parameters)
@@ -211,7 +211,7 @@ class AveragedParameters:
         TypeError, ValueError
             If they do not fit; nothing has changed then.
         """
-        averages = [parameter.data for parameter in self.parameters]
+        averages = [parameter._data for parameter in self.parameters]
         if params is None:
             targets = self._source._parameters[: len(averages)]  # one just added has no average yet
         else:
@@ -230,7 +230,7 @@ class AveragedParameters:
         the block did to them.
         """
         parameters = list(self._source._parameters)
-        values = [parameter.data.copy(order="K") for parameter in parameters]
+        values = [parameter._data.copy(order="K") for parameter in parameters]
         try:
             self.copy_to()
             yield
@@ -246,7 +246,7 @@ class AveragedParameters:
             ``"n_averaged"``, and copies of the ``"averages"``: a dict by name, or a list if not all have names.
         """
         self._follow()
-        averages = values_by_name(self._source, [parameter.data.copy() for parameter in self.parameters])
+        averages = values_by_name(self._source, [host_copy(parameter._data) for parameter in self.parameters])
         return {"n_averaged": self.n_averaged, "averages": averages}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -286,9 +286,9 @@ class AveragedParameters:
         added = self._source._parameters[len(self.parameters) :]
         if added:
             averages = [zeros_like(parameter) for parameter in added]
-            _copy([parameter.data for parameter in added], averages)
+            _copy([parameter._data for parameter in added], averages)
             self.parameters += averages
-            self._sources = [parameter.data for parameter in self._source._parameters]
+            self._sources = [parameter._data for parameter in self._source._parameters]
             self._make_averager()
 
     def _make_averager(self) -> None:
@@ -410,4 +410,4 @@ def _as_optimizer(params: Any) -> Any:
 def _copy(values: list[Any], parameters: list[Parameter]) -> None:
     """Copy arrays into parameters, all or, at a keyboard interrupt, none."""
     pairs = zip(parameters, values, strict=True)
-    run([functools.partial(operator.setitem, parameter.data, ..., value) for parameter, value in pairs])
+    run([copying(parameter._data, value) for parameter, value in pairs])

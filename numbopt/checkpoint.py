@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from numbopt._groups import as_groups, as_parameters
-from numbopt.parameter import Array, Parameter, checked_values
+from numbopt.device_array import Array, as_device_array, is_device_array, to_host
+from numbopt.parameter import Parameter, checked_values
 
 # A checkpoint is a zip file that `numpy.load` can read too: the first member is the tree of plain values as JSON, the
 # others are its arrays. The comment, with which a zip file ends, says the format and the SHA-256 of all that precedes.
@@ -169,7 +170,7 @@ def _named(parameters: Any) -> tuple[list[Parameter], list[str | None]]:
 def _values_of(parameters: Any) -> dict[str | None, Array] | list[Array]:
     """Return the data of parameters, by name if each has one of its own."""
     found, names = _named(parameters)
-    values = [parameter.data for parameter in found]
+    values = [to_host(parameter._data) for parameter in found]
     distinct = None not in names and len(set(names)) == len(names)
     return dict(zip(names, values, strict=True)) if distinct else values
 
@@ -267,7 +268,9 @@ def _encoded(value: Any, where: tuple[str, ...], arrays: dict[str, Array]) -> An
         pairs = [(_encoded(key, where, arrays), key, item) for key, item in value.items()]
         return {"dict": [[code, _encoded(item, (*where, str(key)), arrays)] for code, key, item in pairs]}
     if isinstance(value, Parameter):
-        value = value.data
+        value = value._data
+    if is_device_array(value):
+        value = as_device_array(value).copy_to_host()
     if isinstance(value, np.generic):
         _check_dtype(value, where)
         return {"scalar": [value.dtype.str, value.tobytes().hex()]}

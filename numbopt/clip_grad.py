@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._norm import clip_coefficient, two_norm
+from numbopt._norm import clip, clip_coefficient, scale, two_norm
+from numbopt.device_array import as_device_array, is_device_array, to_host
 from numbopt.options import as_float
-from numbopt.parameter import Array, Parameter
+from numbopt.parameter import Parameter
 
 
 def clip_grad_norm_(
@@ -79,7 +80,8 @@ def get_total_norm(
     Returns
     -------
     float
-        The norm, 0 for no arrays. 2-norms are summed in double precision, with the same bits for any number of threads.
+        The norm, 0 for no arrays. 2-norms are summed in double precision, with the same bits for any number of threads;
+        for other norms, arrays on a GPU are copied to the host.
 
     Raises
     ------
@@ -89,9 +91,9 @@ def get_total_norm(
     arrays = _gradients(tensors)
     order = as_float("norm_type", norm_type)
     if order == 2:
-        norm = two_norm(np.ascontiguousarray(array) for array in arrays)
+        norm = two_norm(np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a for a in arrays)
     else:
-        norms = [float(np.linalg.norm(array.ravel(), order)) for array in arrays if array.size]
+        norms = [float(np.linalg.norm(to_host(array).ravel(), order)) for array in arrays if array.size]
         norm = float(np.linalg.norm(norms, order)) if norms else 0.0
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(
@@ -116,8 +118,7 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: float, f
     if not limit >= 0:
         raise ValueError(f"max_norm must be a number >= 0, got {max_norm!r}")
     coefficient = clip_coefficient(limit, as_float("total_norm", total_norm))
-    for gradient in _gradients(parameters):
-        np.multiply(gradient, gradient.real.dtype.type(coefficient), out=gradient)
+    scale(_gradients(parameters), coefficient)
 
 
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
@@ -133,14 +134,12 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
     limit = as_float("clip_value", clip_value)
     if not limit >= 0:
         raise ValueError(f"clip_value must be a number >= 0, got {clip_value!r}")
-    for gradient in _gradients(parameters):
-        for part in (gradient.real, gradient.imag) if gradient.dtype.kind == "c" else (gradient,):
-            np.clip(part, -limit, limit, out=part)
+    clip(_gradients(parameters), limit)
 
 
-def _gradients(parameters: Any) -> list[Array]:
+def _gradients(parameters: Any) -> list[Any]:
     """Return the gradients among ``parameters``."""
-    if isinstance(parameters, (Parameter, np.ndarray)):
+    if isinstance(parameters, (Parameter, np.ndarray)) or is_device_array(parameters):
         parameters = [parameters]
     if not isinstance(parameters, Iterable):
         raise TypeError(f"parameters must be Parameters or gradient arrays, got {parameters!r}")
@@ -149,10 +148,15 @@ def _gradients(parameters: Any) -> list[Array]:
         warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
     gradients = []
     for item in items:
-        gradient = item.grad if isinstance(item, Parameter) else item
+        gradient = item._grad if isinstance(item, Parameter) else item
         if gradient is None:
             continue
-        if not isinstance(gradient, np.ndarray) or gradient.dtype.kind not in "fc":
+        if is_device_array(gradient):
+            gradient = as_device_array(gradient)
+            fits = gradient.dtype.kind in "fc" and gradient.memory_order is not None
+        else:
+            fits = isinstance(gradient, np.ndarray) and gradient.dtype.kind in "fc"
+        if not fits:
             raise TypeError(f"parameters must be Parameters or arrays of real or complex numbers, got {item!r}")
         gradients.append(gradient)
     return gradients

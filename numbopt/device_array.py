@@ -1,7 +1,9 @@
 """DeviceArray: an array on a GPU; and copies between arrays, wherever they are."""
 
+import functools
+import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -59,7 +61,7 @@ class DeviceArray:
     @property
     def nbytes(self) -> int:
         """The number of bytes."""
-        return self.size * self.dtype.itemsize
+        return int(self.size * self.dtype.itemsize)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -205,24 +207,42 @@ def shown_like(source: Any, array: DeviceArray) -> Any:
 
 
 def copy_values(target: Any, source: Any) -> None:
-    """Copy values into an array, from the host or from a GPU, either of them.
+    """Copy values into an array, from the host or from a GPU, either of them; see `copying`."""
+    _device.check_launches([copying(target, source)()])
+
+
+def copying(target: Any, source: Any) -> Callable[[], object]:
+    """Return a function, written in C, that copies values into an array.
 
     Parameters
     ----------
     target : ndarray or DeviceArray
         On a GPU without gaps between its elements.
     source : ndarray or DeviceArray
-        Of a dtype that can be cast to the target's within its kind; from GPU to GPU with the target's dtype and layout.
+        From GPU to GPU with the target's dtype and layout; else of a dtype that can be cast to the target's.
     """
-    if isinstance(target, DeviceArray):
-        if isinstance(source, DeviceArray):
-            _device.device().copy(target.address, source.address, target.nbytes)
-        else:
-            host = _host_array_like(target)
-            np.copyto(host, source, casting="same_kind")
-            _device.device().upload(target.address, host)
+    if not isinstance(target, DeviceArray):
+        return functools.partial(operator.setitem, target, ..., to_host(source))
+    gpu = _device.device()
+    if isinstance(source, DeviceArray):
+        return gpu.copying(target.address, source.address, target.nbytes)
+    host = _host_array_like(target)
+    host[...] = source
+    return gpu.uploading(target.address, host)
+
+
+def clear(array: Any) -> None:
+    """Fill an array without gaps with zeros."""
+    if isinstance(array, DeviceArray):
+        _device.device().zero(array.address, array.nbytes)
     else:
-        np.copyto(target, to_host(source), casting="same_kind")
+        array.fill(0)
+
+
+def host_copy(array: Any) -> Array:
+    """Return a copy of an array on the host."""
+    result: Array = array.copy_to_host() if isinstance(array, DeviceArray) else array.copy()
+    return result
 
 
 def to_host(array: Any) -> Array:

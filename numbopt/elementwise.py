@@ -14,9 +14,9 @@ from numbopt._gradients import Gradients
 from numbopt._kernels.rule import Rule
 from numbopt._norm import clip_coefficient
 from numbopt._table import Integers, Table, run
-from numbopt.device_array import DeviceArray, copy_values, to_host, zeros
+from numbopt.device_array import Array, DeviceArray, copy_values, to_host, zeros
 from numbopt.optimizer import GroupOptions, Optimizer
-from numbopt.parameter import Array, Parameter, address_of, checked_values, label
+from numbopt.parameter import Parameter, address_of, checked_values, label
 
 Clock = tuple[Any, ...]
 

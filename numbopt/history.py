@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from numbopt._norm import two_norm
 from numbopt.accumulation import Wrapper
+from numbopt.device_array import Array, as_device_array, is_device_array
 from numbopt.optimizer import Optimizer
-from numbopt.parameter import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -311,10 +312,13 @@ def _gradient_norm(optimizer: Optimizer, grads: Any) -> float:
     """Return the Euclidean norm of ``grads``, or of the parameters' own gradients if it is None."""
     own = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
     arrays = own if grads is None else optimizer.gradients_in_order(grads)
-    return math.sqrt(sum(_square(np.asarray(array)) for array in arrays if array is not None))
+    return math.sqrt(sum(_square(array) for array in arrays if array is not None))
 
 
-def _square(array: Array) -> float:
+def _square(array: Any) -> float:
+    if is_device_array(array):
+        return two_norm([as_device_array(array)]) ** 2
+    array = np.asarray(array)
     if array.dtype.char not in "fdFD":
         array = array.astype(float)
     flat = array.ravel(order="K")

@@ -13,7 +13,7 @@ from numbopt._device_table import filling
 from numbopt._groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._state import State
 from numbopt._table import run, zeroing
-from numbopt.device_array import to_host
+from numbopt.device_array import DeviceArray, host_copy, to_host
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
 
@@ -317,7 +317,7 @@ class Optimizer:
         on_gpu = np.array([parameter.device == "cuda" for parameter in self._parameters])
         addresses = np.array([parameter._grad_address for parameter in self._parameters])
         sizes = np.array([parameter._data.nbytes for parameter in self._parameters])
-        launches = [zeroing(addresses[~on_gpu], sizes[~on_gpu])]
+        launches: list[Any] = [zeroing(addresses[~on_gpu], sizes[~on_gpu])]
         if on_gpu.any():
             single = np.dtype(np.float32)  # zeros are zeros in any type, and all types are multiples of this one
             launches.append(filling(addresses[on_gpu], sizes[on_gpu] // single.itemsize, single, 0.0))
@@ -521,4 +521,5 @@ def _span(parameter: Parameter) -> tuple[int, int]:
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state with copies of its arrays, on the host."""
-    return {key: value.copy() if isinstance(value, np.ndarray) else to_host(value) for key, value in state.items()}
+    arrays = np.ndarray, DeviceArray
+    return {key: host_copy(value) if isinstance(value, arrays) else value for key, value in state.items()}

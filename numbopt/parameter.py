@@ -3,7 +3,7 @@
 import ctypes
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -145,9 +145,10 @@ class Parameter(NDArrayOperatorsMixin):
                 "in memory; pass numpy.ascontiguousarray(...) of it, or numbopt.Parameter(...), which copies"
             )
         self._axes = axes
-        self._data = data
+        self._data: Array = data  # or a DeviceArray, which has what is used here of an array's attributes
         # What users see and what they gave; beside arrays of NumPy, those of other libraries over memory on a GPU.
-        self._shown = self._source = shown_like(made_from, data) if isinstance(data, DeviceArray) else data
+        self._shown: Any = made_from
+        self._shown = self._source = self.shown(data)
         self._address = address_of(data)
         self._grad: Any = None
         self._shown_grad: Any = None
@@ -204,11 +205,15 @@ class Parameter(NDArrayOperatorsMixin):
     def _set_gradient(self, grad: Any, address: int) -> None:
         """Let `grad` be another array or None, and optimizers know."""
         count = gradient_changes.new_count()
-        shown = shown_like(self._shown, grad) if isinstance(grad, DeviceArray) else grad
+        shown = self.shown(grad)
         # No call in this line: neither a keyboard interrupt nor another thread comes in between.
         self._grad, self._shown_grad, self._grad_address, gradient_changes.count = grad, shown, address, count
 
     # ---- where it is
+
+    def shown(self, array: Any) -> Any:
+        """View an array on a GPU as one of the library of this Parameter's `data`; others are what they are."""
+        return shown_like(self._shown, array) if isinstance(array, DeviceArray) else array
 
     @property
     def device(self) -> str:
@@ -255,7 +260,7 @@ class Parameter(NDArrayOperatorsMixin):
     def unflatten(self, flat: Any) -> Any:
         """View a 1-D real array as an array laid out like the parameter: same shape, type and order of axes."""
         if isinstance(flat, DeviceArray):
-            return like(self._data, flat)
+            return like(cast(DeviceArray, self._data), flat)
         shape = self._data.shape
         array = flat.view(self._data.dtype)
         if self._data.flags.c_contiguous:
@@ -273,7 +278,8 @@ class Parameter(NDArrayOperatorsMixin):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the data."""
-        return self._data.shape
+        shape: tuple[int, ...] = self._data.shape
+        return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -1,9 +1,9 @@
 """The loops around a rule on CUDA, and reductions; imported only when a device is used.
 
 As on the CPU, a launch works on the rows of a table, but a row is for one block of threads, and the table lies in
-columns, ``stride`` bytes apart, so that one column can be replaced: size, line, param, grad, states. All rows of a launch
-share their scalars, which come by value. Memory is read and written 128 bits at a time where all arrays of a row are
-aligned for it.
+columns, ``stride`` bytes apart, so that one column can be replaced: size, line, param, grad, states. All rows of a
+launch share their scalars, which come by value. Memory is read and written 128 bits at a time where all arrays of a row
+are aligned for it.
 
 The functions here are templates: names in capitals are bound, and called functions compiled into them, by `kernel`.
 """

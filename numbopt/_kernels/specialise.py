@@ -61,7 +61,7 @@ def _compile_for_cpu(function: types.FunctionType, original: Any) -> Any:
 class Clone(NamedTuple):
     """A template with its names bound, not compiled yet."""
 
-    function: types.FunctionType
+    function: Any
     digest: str
     """A hash of everything it is compiled from; a part of the function's name."""
     cacheable: bool

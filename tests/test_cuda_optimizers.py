@@ -4,7 +4,6 @@ import numpy as np
 import problem
 import pytest
 from cases import CASES, DTYPES
-from software_gpu import gpu  # noqa: F401
 
 import numbopt
 

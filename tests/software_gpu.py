@@ -10,10 +10,9 @@ from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
+from ptx.interpreter import Fault, Memory, parse, run
 
 from numbopt import _device
-from ptx.interpreter import Fault, Memory, parse, run
 
 CAPABILITY = (9, 0)
 
@@ -151,11 +150,8 @@ class SoftwareDriver:
         return (Result(0),)
 
 
-@pytest.fixture(scope="session")
-def gpu():
-    """A GPU in software, which numbopt takes for real; skips where the compiler for CUDA is not installed."""
-    pytest.importorskip("numba_cuda")
+def install(monkeypatch):
+    """Let numbopt find a GPU in software; return its driver."""
     driver = SoftwareDriver()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_device, "_driver_and_linker", lambda: (driver, lambda ptx, capability: ptx.encode()))
-        yield driver
+    monkeypatch.setattr(_device, "_driver_and_linker", lambda: (driver, lambda ptx, capability: ptx.encode()))
+    return driver
