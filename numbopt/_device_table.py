@@ -28,10 +28,13 @@ class DeviceTable(Table):
         chosen = np.flatnonzero(has_gradient)
         return chosen[np.argsort(self._line_of[self._blocks.buffer[chosen]], kind="stable")]
 
-    def _new_launch(self) -> "DeviceLaunch":
+    def _new_kernels(self, rule: Rule, bound_arrays: bool) -> "Kernel":
         from numbopt._kernels.cuda import update_kernel
 
-        return DeviceLaunch(update_kernel(self._rule, self._dtype, self._bound_arrays), self._rows, self._scalars)
+        return update_kernel(rule, self._dtype, bound_arrays)
+
+    def _new_launch(self) -> "DeviceLaunch":
+        return DeviceLaunch(self._kernels, self._rows, self._scalars)
 
     def _gradients_changed(self) -> None:
         if self._launch is not None:

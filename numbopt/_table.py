@@ -153,8 +153,8 @@ class Table:
         clocks: list[Any],
     ) -> None:
         self.members = members
-        self._rule, self._bound_arrays = rule, bound_arrays
         self._dtype = dtype
+        self._kernels = self._new_kernels(rule, bound_arrays)
         self._scalar_count = len(rule.scalar_names)
         self._blocks = Blocks(sizes, self.block)
         self._starts = self._blocks.start * dtype.itemsize
@@ -225,9 +225,12 @@ class Table:
         """Return the index of the rows to work on."""
         return has_gradient
 
+    def _new_kernels(self, rule: Rule, bound_arrays: bool) -> Any:
+        """Return what a launch runs; compiled when it is first needed."""
+        return kernels_for(rule, bound_arrays)
+
     def _new_launch(self) -> Any:
         """Return the launch over `_rows` with `_scalars`."""
-        self._kernels = kernels_for(self._rule, self._bound_arrays)
         return Launch(self._kernels, self._rows, self._scalars)
 
     def _gradients_changed(self) -> None:
