@@ -30,8 +30,7 @@ def compiler() -> Any:
     """
     if importlib.util.find_spec("numba_cuda") is None:
         raise RuntimeError(f"arrays on a GPU need the package numba-cuda, which is not installed: {_INSTALL}")
-    if not hasattr(np, "row_stack"):  # numba-cuda 0.30 uses it, NumPy 2.5 has dropped it
-        np.vstack = np.vstack
+    vars(np).setdefault("row_stack", np.vstack)  # numba-cuda 0.30 uses it, NumPy 2.5 has dropped it
     from numba import cuda
 
     return cuda

@@ -185,6 +185,7 @@ class SquareSum:
         from numbopt._kernels.cuda import squares_kernel, sum_kernel
 
         gpu = _device.device()
+        self._rows = rows
         self._partials, self._result = gpu.allocate(8 * rows.count), gpu.allocate(24)
         words = np.array([rows.address, rows.stride, self._partials.address])
         self._first = Call(squares_kernel(dtype), rows.count, words, np.zeros(1, dtype))

@@ -143,7 +143,7 @@ class SoftwareDriver:
         *extents, shared, stream, pointers, extra = launch
         assert (shared, extra) == (0, 0)
         self._check_stream(stream)
-        sizes = [np.dtype(parameter.dtype).itemsize * parameter.count for parameter in kernel.parameters]
+        sizes = [parameter.nbytes for parameter in kernel.parameters]
         places = (ctypes.c_uint64 * len(sizes)).from_address(pointers)
         arguments = [ctypes.string_at(place, size) for place, size in zip(places, sizes, strict=True)]
         run(kernel, extents[:3], extents[3:], arguments, self.memory)

@@ -47,6 +47,11 @@ class Memory:
         self._next = end + -end % _ALIGNMENT
         return address
 
+    def remove(self, address: int) -> None:
+        """Let kernels no longer work on the array at an address, which is not used again."""
+        del self._arrays[address]
+        self._addresses.remove(address)
+
     def load(self, addresses: np.ndarray, size: int, lanes: np.ndarray) -> np.ndarray:
         """Return the ``size`` bytes from each address on, as rows."""
         values = np.empty((addresses.size, size), np.uint8)
