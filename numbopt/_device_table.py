@@ -215,7 +215,7 @@ class SquareSum:
 
 def squares_of(addresses: Integers, sizes: Integers, dtype: np.dtype[Any]) -> float:
     """Return the sum of squares of all elements of arrays on the GPU; waits for it."""
-    rows = _rows_over(sizes, dtype.itemsize, addresses)
+    rows = _rows_over(addresses, addresses, sizes, dtype)
     return SquareSum(Rows(rows), dtype).value() if len(rows) else 0.0
 
 
@@ -230,14 +230,19 @@ def _identity(p, g, state, h):  # type: ignore[no-untyped-def]
     return p, ()
 
 
+def _copy(p, g, state, h):  # type: ignore[no-untyped-def]
+    return g, ()
+
+
 _FILL = Rule(_fill, scalars=("value",))
 _IDENTITY = Rule(_identity)
+_COPY = Rule(_copy)
 _COMMON = {"grad_scale": 1.0, "l2": 0.0, "shrink": 1.0, "lower": -np.inf, "upper": np.inf}
 
 
 def filling(addresses: Integers, sizes: Integers, dtype: np.dtype[Any], value: float) -> DeviceLaunch | None:
     """Return the launch that fills arrays of ``sizes`` elements with a number."""
-    return _launch(_FILL, addresses, sizes, dtype, value=value)
+    return _launch(_FILL, addresses, addresses, sizes, dtype, value=value)
 
 
 def scaling(
@@ -249,25 +254,31 @@ def scaling(
     upper: float = np.inf,
 ) -> DeviceLaunch | None:
     """Return the launch that multiplies arrays by a number, then keeps them between bounds."""
-    return _launch(_IDENTITY, addresses, sizes, dtype, shrink=factor, lower=lower, upper=upper)
+    return _launch(_IDENTITY, addresses, addresses, sizes, dtype, shrink=factor, lower=lower, upper=upper)
+
+
+def copying(sources: Integers, targets: Integers, sizes: Integers, dtype: np.dtype[Any]) -> DeviceLaunch | None:
+    """Return the launch that copies arrays of ``sizes`` elements."""
+    return _launch(_COPY, targets, sources, sizes, dtype)
 
 
 def _launch(
-    rule: Rule, addresses: Integers, sizes: Integers, dtype: np.dtype[Any], **values: float
+    rule: Rule, targets: Integers, sources: Integers, sizes: Integers, dtype: np.dtype[Any], **values: float
 ) -> DeviceLaunch | None:
     from numbopt._kernels.cuda import update_kernel
 
-    rows = _rows_over(sizes, dtype.itemsize, addresses)
+    rows = _rows_over(targets, sources, sizes, dtype)
     if not len(rows):
         return None
     scalars = np.array([[(_COMMON | values)[name] for name in rule.scalar_names]], dtype)
     return DeviceLaunch(update_kernel(rule, dtype), rows, scalars)
 
 
-def _rows_over(sizes: Integers, itemsize: int, addresses: Integers) -> Integers:
-    """Return rows over arrays that are their own gradients."""
+def _rows_over(params: Integers, grads: Integers, sizes: Integers, dtype: np.dtype[Any]) -> Integers:
+    """Return rows over arrays in the places of parameters and gradients."""
     blocks = Blocks(sizes, BLOCK)
     rows = np.zeros((len(blocks.size), 4), np.int64)
     rows[:, 0] = blocks.size
-    rows[:, 2] = rows[:, 3] = addresses[blocks.buffer] + blocks.start * itemsize
+    rows[:, 2] = params[blocks.buffer] + blocks.start * dtype.itemsize
+    rows[:, 3] = grads[blocks.buffer] + blocks.start * dtype.itemsize
     return rows

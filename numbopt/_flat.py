@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from numbopt._device_table import copying as copying_on_gpu
 from numbopt._gradients import Gradients
-from numbopt._table import Integers, Launch, copying, run
-from numbopt.device_array import Array
+from numbopt._table import Integers, copying, run
+from numbopt.device_array import Array, clear, copy_values, to_host, zeros
 from numbopt.parameter import Parameter, address_of
 
 
@@ -24,49 +25,58 @@ class FlatVectors:
     Attributes
     ----------
     data, grad : array, shape (n,)
-        float64 if one of the parameters is float64 or complex128, else float32.
+        float64 if one of the parameters is float64 or complex128, else float32. On a GPU if all parameters are there
+        and have this dtype.
+    device : {"cpu", "cuda"}
+        Where they are.
     """
 
     def __init__(self, parameters: list[Parameter], gradients: Gradients) -> None:
         self._parameters, self._gradients = parameters, gradients
         dtype: np.dtype[Any] = np.result_type(*(parameter.flat_dtype for parameter in parameters))
+        devices = {parameter.device for parameter in parameters}
+        same = len(devices) == 1 and all(parameter.flat_dtype == dtype for parameter in parameters)
+        self.device = devices.pop() if same else "cpu"
         ends = np.cumsum([parameter.flat_size for parameter in parameters]).tolist()
-        self.data, self.grad = np.zeros(ends[-1], dtype), np.zeros(ends[-1], dtype)
+        self.data, self.grad = zeros(ends[-1], dtype, self.device), zeros(ends[-1], dtype, self.device)
         self._slices = [slice(end - p.flat_size, end) for p, end in zip(parameters, ends, strict=True)]
         # Compiled copies, all in one launch, of what has the vectors' dtype and stays where it is; the rest by NumPy.
-        self._alike = np.array([parameter.flat_dtype == dtype for parameter in parameters])
+        self._alike = np.array([p.flat_dtype == dtype and p.device == self.device for p in parameters])
         self._others = np.flatnonzero(~self._alike).tolist()
         self._starts = np.array([part.start for part in self._slices]) * dtype.itemsize
         own = np.array([parameter._address for parameter in parameters])
         self._gather = self._copying(own, address_of(self.data) + self._starts, self._alike)
         self._scatter = self._copying(address_of(self.data) + self._starts, own, self._alike)
-        self._gather_own: Launch | None = None
+        self._gather_own: Any = None
         self._addresses: Integers | None = None
 
-    def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Launch | None:
-        sizes = np.array([parameter._data.nbytes for parameter in self._parameters])
-        return copying(sources[chosen], targets[chosen], sizes[chosen])
+    def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Any:
+        sizes = np.array([parameter._data.nbytes for parameter in self._parameters])[chosen]
+        sources, targets = sources[chosen], targets[chosen]
+        if self.device == "cuda":
+            return copying_on_gpu(sources, targets, sizes // self.data.dtype.itemsize, self.data.dtype)
+        return copying(sources, targets, sizes)
 
     def gather_data(self) -> None:
         """Copy the parameters into ``data``."""
         _run(self._gather)
         for position in self._others:
             parameter = self._parameters[position]
-            self.data[self._slices[position]] = parameter.flat_view(parameter._data)
+            self.data[self._slices[position]] = parameter.flat_view(to_host(parameter._data))
 
     def scatter_data(self) -> None:
         """Copy ``data`` into the parameters."""
         _run(self._scatter)
         for position in self._others:
             parameter = self._parameters[position]
-            parameter.flat_view(parameter._data)[:] = self.data[self._slices[position]]
+            copy_values(parameter.flat_view(parameter._data), self.data[self._slices[position]])
 
     def gather_grad(self) -> None:
         """Copy the gradients in use into ``grad``, zeros where there is none."""
         addresses = self._gradients.addresses
         if self._addresses is not addresses:
-            self.grad[:] = 0
-        if self._gradients.are_own:
+            clear(self.grad)
+        if self._gradients.are_own or self.device == "cuda":
             if self._addresses is not addresses:
                 targets = address_of(self.grad) + self._starts
                 self._gather_own = self._copying(addresses, targets, self._alike & (addresses != 0))
@@ -76,17 +86,17 @@ class FlatVectors:
             by_numpy = range(len(self._parameters))
         for position in by_numpy:
             if addresses[position]:
-                gradient = self._parameters[position].flat_view(self._gradients[position])
+                gradient = self._parameters[position].flat_view(to_host(self._gradients[position]))
                 self.grad[self._slices[position]] = gradient
         self._addresses = addresses
 
-    def scatter_grad(self, vector: Array) -> None:
+    def scatter_grad(self, vector: Any) -> None:
         """Copy a vector into the gradients of the parameters that have one of their own."""
         for parameter, part in zip(self._parameters, self._slices, strict=True):
             if parameter._grad is not None:
-                parameter.flat_view(parameter._grad)[:] = vector[part]
+                copy_values(parameter.flat_view(parameter._grad), vector[part])
 
 
-def _run(launch: Launch | None) -> None:
+def _run(launch: Any) -> None:
     if launch is not None:
         run(launch.calls())

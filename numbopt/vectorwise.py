@@ -9,9 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from numbopt import options as checks
+from numbopt._device_vectors import DeviceVectors, advance_function
 from numbopt._flat import FlatVectors
 from numbopt._gradients import Gradients
 from numbopt._kernels import quasi_newton as qn
+from numbopt.device_array import copy_values, host_copy, to_host
 from numbopt.optimizer import Optimizer
 
 
@@ -115,7 +117,8 @@ class VectorOptimizer(Optimizer):
             remembered = self._state_of(0)
             if had is not None and had[0] != rule:
                 remembered.pop("t", None)  # the last step of another rule is no part of a pair
-            self._core = qn.new_state(self._vectors.data.size, self._vectors.data.dtype, rule, history_size)
+            make: Any = np.zeros if self._vectors.device == "cpu" else DeviceVectors
+            self._core = qn.new_state(self._vectors.data.size, self._vectors.data.dtype, rule, history_size, make)
             _restore(self._core, remembered)
         assert self._core is not None
         record = self._core[2][0]
@@ -155,10 +158,10 @@ class VectorOptimizer(Optimizer):
         loss, value = self._evaluate(closure, vectors)
         vectors.gather_data()
         base = core[0][qn.BASE_X]
-        if np.isnan(base[:1]).any():  # loaded from torch
-            base[:] = vectors.data
+        if np.isnan(to_host(base[:1])).any():  # loaded from torch
+            copy_values(base, vectors.data)
         record["gradient_norm"] = math.nan  # until the core has seen one that is finite
-        advance = qn.advance_function(core)
+        advance = (qn.advance_function if vectors.device == "cpu" else advance_function)(core)
         answer = advance(vectors.data, vectors.grad, value)
         try:
             while answer == qn.EVALUATE:
@@ -168,7 +171,7 @@ class VectorOptimizer(Optimizer):
         except BaseException:
             # Back to the point where the search was; the next step enters anew.
             record["searching"] = False
-            vectors.data[:] = base
+            copy_values(vectors.data, base)
             raise
         finally:
             vectors.scatter_data()
@@ -209,7 +212,7 @@ class VectorOptimizer(Optimizer):
             return {}
         vectors, _, records = self._core
         numbers = {key: records[0][field].item() for key, field in _NUMBERS.items()}
-        rows = {key: vectors[row].copy() for key, row in _ROWS.items()}
+        rows = {key: host_copy(vectors[row]) for key, row in _ROWS.items()}
         counts = {"func_evals": self._evaluations, "n_iter": self._iterations}
         return {**counts, **numbers, **rows, **dict(zip(_PAIRS, qn.pairs(self._core), strict=True))}
 
@@ -266,7 +269,7 @@ def _restore(core: qn.State, state: Mapping[str, Any]) -> None:
         if key in state:
             records[0][field] = state[key]
     if "slope" not in state:  # torch does not keep it
-        records[0]["slope"] = vectors[qn.DIRECTION] @ vectors[qn.BASE_G]
+        records[0]["slope"] = to_host(vectors[qn.DIRECTION]) @ to_host(vectors[qn.BASE_G])
     if products.shape[1]:
         records[0]["memory"] = 0  # as many as come now
         qn.remember(core, *(state.get(key, ()) for key in _PAIRS))

@@ -21,11 +21,12 @@ PACKAGE = Path(numbopt.__file__).parent
 # From the ground up; a module may import those of the layers below its own, and a folder its own modules.
 LAYERS = (
     {"_device", "options", "hooks", "schedules", "line_search"},
-    {"_kernels", "device_array"},
+    {"device_array"},
+    {"_kernels"},
     {"parameter", "cuda"},
     {"_table"},
     {"_device_table"},
-    {"_groups", "_state", "_gradients", "_norm"},
+    {"_device_vectors", "_groups", "_state", "_gradients", "_norm"},
     {"_flat", "clip_grad"},
     {"optimizer"},
     {"elementwise", "vectorwise"},

@@ -310,14 +310,14 @@ def update_kernel(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool = False) 
         "STATE_OF": _state_before_bounds if bound_arrays else _state_alone,
         "BOUNDS": _bounds_of_element if bound_arrays else _bounds_of_all,
     }
-    scalars = types.UniTuple(_FLOATS[dtype], bindings["SCALAR_COUNT"])
+    scalars = types.UniTuple(FLOATS[dtype], bindings["SCALAR_COUNT"])
     return Kernel(update, bindings, (types.int64, types.int64, types.int64, scalars))
 
 
 @functools.cache
 def squares_kernel(dtype: np.dtype[Any]) -> Kernel:
     """Return the kernel that sums the squares of gradients: rows, stride, address of a float64 for each row, any."""
-    return Kernel(row_squares, {"COMBINE": add}, (types.int64, types.int64, types.int64, _FLOATS[dtype]))
+    return Kernel(row_squares, {"COMBINE": add}, (types.int64, types.int64, types.int64, FLOATS[dtype]))
 
 
 @functools.cache
@@ -332,4 +332,4 @@ def sum_kernel() -> Kernel:
     return Kernel(finish, {"COMBINE": add}, (types.int64, types.int64, types.int64))
 
 
-_FLOATS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
+FLOATS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}

@@ -42,6 +42,7 @@ from numbopt._kernels.vectors import (
     sum_magnitude,
     update_dot,
 )
+from numbopt.device_array import to_host
 from numbopt.line_search import ACCEPTED, SEARCH, SEARCHING, begin, contradicts, update
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -114,13 +115,16 @@ _STALLED = 1e-9  # relative change of the value, below which steps that no searc
 _FIXED_STEP_CURVATURE = 1e-10  # torch's absolute threshold for s . y
 
 
-def new_state(n: int, dtype: Any, rule: int = LBFGS, history_size: int = 100) -> State:
+def new_state(
+    n: int, dtype: Any, rule: int = LBFGS, history_size: int = 100, new_vectors: Callable[..., Any] = np.zeros
+) -> State:
     """Return the arrays ``(vectors, products, states)`` of a fresh state for `advance`.
 
-    Options are fields of ``states[0]``; they come with no limits and no tolerances.
+    Options are fields of ``states[0]``; they come with no limits and no tolerances. The vectors are what
+    ``new_vectors((count, n), dtype)`` returns.
     """
     pairs = history_size if rule in (LBFGS, FIXED_STEP) else 0
-    vectors = np.zeros((PAIRS + 2 * pairs, n), dtype)
+    vectors = new_vectors((PAIRS + 2 * pairs, n), dtype)
     products = np.zeros((2, pairs))  # 1 / s.y of every pair; coefficients of the recursion
     states = np.zeros(1, STATE)
     state = states[0]
@@ -424,7 +428,10 @@ def pairs(state: State) -> tuple[Array, Array, Array]:
     vectors, products, states = state
     capacity, memory, newest = products.shape[1], int(states[0]["memory"]), int(states[0]["newest"])
     places = [(newest - age) % capacity for age in reversed(range(memory))] if capacity else []
-    return vectors[PAIRS:][places], vectors[PAIRS + capacity :][places], products[0][places]
+    s, y = np.empty((2, memory if capacity else 0, vectors.shape[1]), vectors.dtype)
+    for k, place in enumerate(places):
+        s[k], y[k] = to_host(vectors[PAIRS + place]), to_host(vectors[PAIRS + capacity + place])
+    return s, y, products[0][places]
 
 
 def remember(state: State, s: Array, y: Array, rho: Array) -> None:
@@ -433,8 +440,8 @@ def remember(state: State, s: Array, y: Array, rho: Array) -> None:
     capacity = products.shape[1]
     count = min(len(rho), capacity)
     if count:
-        vectors[PAIRS : PAIRS + count] = s[-count:]
-        vectors[PAIRS + capacity : PAIRS + capacity + count] = y[-count:]
+        for k in range(count):
+            vectors[PAIRS + k], vectors[PAIRS + capacity + k] = s[k - count], y[k - count]
         products[0, :count] = rho[-count:]
         states[0]["memory"], states[0]["newest"] = count, count - 1
 

@@ -1,0 +1,125 @@
+"""Vectors on a GPU for quasi-Newton methods: the core as plain Python, its passes as launches.
+
+The core in `numbopt._kernels.quasi_newton` is the one of the CPU, with another `_run` under it. A pass that returns a
+number is waited for, so that an iteration takes some hundred microseconds at least; what it saves is to copy vectors to
+the host and back.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from numbopt import _device
+from numbopt._device_table import Call
+from numbopt._kernels import vectors
+from numbopt._kernels.quasi_newton import _take_in as take_in
+from numbopt._kernels.specialise import clone_of
+from numbopt._table import run
+from numbopt.device_array import DeviceArray, copy_values, zeros
+from numbopt.parameter import address_of
+
+
+class DeviceVectors:
+    """Vectors of one length on a GPU, as rows.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Number of vectors and their length.
+    dtype : dtype
+        float32 or float64.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        count, n = shape
+        lanes = 16 // dtype.itemsize
+        self._room = -(-n // lanes) * lanes  # each vector starts where 128-bit loads may
+        self.shape = shape
+        self.dtype = dtype
+        self._flat = zeros(count * self._room, dtype, "cuda")
+
+    def __getitem__(self, row: int) -> DeviceArray:
+        """View a vector."""
+        start = int(row) * self._room
+        vector: DeviceArray = self._flat[start : start + self.shape[1]]
+        return vector
+
+    def __setitem__(self, row: int, values: Any) -> None:
+        """Copy values into a vector."""
+        source = values if isinstance(values, DeviceArray) else np.broadcast_to(values, self.shape[1])
+        copy_values(self[row], source)
+
+
+class Passes:
+    """Runs passes over vectors on a GPU; takes the place of a team of threads in the core.
+
+    Parameters
+    ----------
+    n : int
+        Length of the vectors.
+    dtype : dtype
+        Of the vectors.
+    """
+
+    def __init__(self, n: int, dtype: np.dtype[Any]) -> None:
+        from numbopt._kernels.cuda_vectors import BLOCK
+
+        self._n, self._dtype, self._blocks = n, dtype, -(-n // BLOCK)
+        gpu = _device.device()
+        self._memory = gpu.allocate(8 * self._blocks), gpu.allocate(8)
+        self._partials, self._result = (memory.address for memory in self._memory)
+        self._words = np.array([n, 0, 0, 0])
+        self._factors = np.zeros(2, dtype)
+        self._calls: dict[int, list[Call]] = {}
+
+    def __call__(self, kind: int, out: Any, a: float, b: float, u: Any, v: Any) -> float:
+        """Do a pass; return its number where it gives one, else 0."""
+        if kind == vectors._COPY:
+            copy_values(out, u)
+            return 0.0
+        if kind not in self._calls:
+            self._calls[kind] = self._new_calls(kind)
+        calls = self._calls[kind]
+        self._words[1:] = address_of(out), address_of(u), address_of(v)
+        self._factors[:] = a, b
+        run([function for call in calls for function in call.calls()])
+        if len(calls) == 1:
+            return 0.0
+        host = np.zeros(1)
+        _device.device().download(host, self._result)
+        return float(host[0])
+
+    def _new_calls(self, kind: int) -> list[Call]:
+        from numbopt._kernels.cuda_vectors import PASSES, combine_kernel, pass_kernel
+
+        partials = np.array([self._partials, self._blocks, self._result])
+        first = Call(pass_kernel(kind, self._dtype), self._blocks, self._words, self._factors, partials[:1])
+        return [first, Call(combine_kernel(kind), 1, partials)] if PASSES[kind].combine else [first]
+
+
+def advance_function(state: Any) -> Callable[[Any, Any, float], int]:
+    """Return what `quasi_newton.advance_function` returns, for a state whose vectors are on a GPU."""
+    rows, products, states = state
+    passes = Passes(rows.shape[1], rows.dtype)
+    return functools.partial(_core(int(states[0]["rule"])), rows, products, states.view(np.recarray), passes)
+
+
+@functools.cache
+def _core(rule: int) -> Any:
+    """Return the core for one rule, run by Python."""
+    bindings = {"RULE": rule, "_run": _run, "never_inline": _nothing}
+    return clone_of(_advance, bindings, lambda clone, original: clone, {}).function
+
+
+def _advance(rows, products, states, passes, x, g, f):  # type: ignore[no-untyped-def]
+    return take_in(rows, products, states[0], x, g, float(f), passes)  # type: ignore[no-untyped-call]
+
+
+def _run(kind, out, a, b, u, v, passes):  # type: ignore[no-untyped-def]
+    return passes(kind, out, a, b, u, v)
+
+
+def _nothing() -> None:
+    """Stand for what only matters to compilers."""
