@@ -15,4 +15,6 @@ MODULES = ["numbopt", *(module.name for module in pkgutil.walk_packages(numbopt.
 def test_examples_of(name):
     if name == "numbopt.minimize":
         pytest.importorskip("scipy")
+    if name.startswith("numbopt._kernels.cuda"):
+        pytest.importorskip("numba_cuda")
     assert doctest.testmod(importlib.import_module(name)).failed == 0

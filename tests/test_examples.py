@@ -106,6 +106,7 @@ def test_code_of_the_readme_runs_and_finds_the_minimum(tmp_path):
         "assert opt.state_dict()['state'][0]['step'] == 500 and epoch == 3",
         "assert loss_of_the_averages < 0.5 and len(history['loss']) == 200",
         "assert np.allclose([*w.data, *b.data], [1, -2, 3, 0.5], atol=1e-4) and result.success",
+        "",
         """
 opt = HeavyBall([w, b])
 w.data[...], b.data[...] = 0, 0

@@ -42,16 +42,19 @@ def _loads(lanes):
     """Make the function that reads ``lanes`` neighbours of each of several arrays."""
 
     def load(typingctx, addresses, index, like):
-        element = like
-        signature = types.UniTuple(types.UniTuple(element, len(addresses)), lanes)(addresses, types.int64, like)
+        one_lane = types.UniTuple(like, len(addresses))
+        signature = types.UniTuple(one_lane, lanes)(addresses, types.int64, like)
 
         def codegen(context, builder, signature, arguments):
-            access = _Access(context, builder, element, lanes)
             columns = []
             for k in range(len(addresses)):
-                loaded = builder.load(access.pointer(arguments[0], k, arguments[1]), align=access.alignment)
-                columns.append([access.lane(loaded, lane) for lane in range(lanes)])
-            one_lane = types.UniTuple(element, len(addresses))
+                pointer, alignment = _pointer(context, builder, like, lanes, arguments[0], k, arguments[1])
+                loaded = builder.load(pointer, align=alignment)
+                columns.append(
+                    [builder.extract_element(loaded, ir.IntType(32)(lane)) for lane in range(lanes)]
+                    if lanes > 1
+                    else [loaded]
+                )
             rows = [context.make_tuple(builder, one_lane, row) for row in zip(*columns, strict=True)]
             return context.make_tuple(builder, signature.return_type, rows)
 
@@ -64,15 +67,19 @@ def _stores(lanes):
     """Make the function that writes ``lanes`` neighbours of each of several arrays."""
 
     def store(typingctx, addresses, index, values):
-        element = values.dtype.dtype
+        number = values.dtype.dtype
         signature = types.void(addresses, types.int64, values)
 
         def codegen(context, builder, signature, arguments):
-            access = _Access(context, builder, element, lanes)
             for k in range(len(addresses)):
+                pointer, alignment = _pointer(context, builder, number, lanes, arguments[0], k, arguments[1])
                 column = [builder.extract_value(arguments[2], [lane, k]) for lane in range(lanes)]
-                pointer = access.pointer(arguments[0], k, arguments[1])
-                builder.store(access.joined(column), pointer, align=access.alignment)
+                vector = column[0]
+                if lanes > 1:
+                    vector = ir.Constant(pointer.type.pointee, ir.Undefined)
+                    for lane, value in enumerate(column):
+                        vector = builder.insert_element(vector, value, ir.IntType(32)(lane))
+                builder.store(vector, pointer, align=alignment)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -80,34 +87,17 @@ def _stores(lanes):
     return store
 
 
-class _Access:
-    """LLVM instructions for reading or writing one number, or several as one vector."""
+def _pointer(context, builder, number, lanes, addresses, k, index):
+    """Return a pointer into array ``k`` in global memory, ``index`` vectors of ``lanes`` from its start; its alignment.
 
-    def __init__(self, context, builder, element, lanes):
-        self.builder, self.lanes = builder, lanes
-        self.element_bytes = element.bitwidth // 8
-        self.alignment = 16 if lanes > 1 else self.element_bytes
-        value = context.get_value_type(element)
-        self.type = ir.VectorType(value, lanes) if lanes > 1 else value
-
-    def pointer(self, addresses, k, index):
-        """Point to the vector at ``index``, counted in vectors, of array ``k``, in global memory."""
-        offset = self.builder.mul(index, ir.IntType(64)(self.element_bytes * self.lanes))
-        address = self.builder.add(self.builder.extract_value(addresses, k), offset)
-        return self.builder.inttoptr(address, self.type.as_pointer(1))
-
-    def lane(self, vector, lane):
-        """Return one number of a vector."""
-        return self.builder.extract_element(vector, ir.IntType(32)(lane)) if self.lanes > 1 else vector
-
-    def joined(self, numbers):
-        """Return numbers as one vector."""
-        if self.lanes == 1:
-            return numbers[0]
-        vector = ir.Constant(self.type, ir.Undefined)
-        for lane, number in enumerate(numbers):
-            vector = self.builder.insert_element(vector, number, ir.IntType(32)(lane))
-        return vector
+    A single number is no vector.
+    """
+    value = context.get_value_type(number)
+    size = number.bitwidth // 8
+    offset = builder.mul(index, ir.IntType(64)(size * lanes))
+    address = builder.add(builder.extract_value(addresses, k), offset)
+    kind = ir.VectorType(value, lanes) if lanes > 1 else value
+    return builder.inttoptr(address, kind.as_pointer(1)), 16 if lanes > 1 else size
 
 
 load1, load4 = _device.intrinsic(_loads(1)), _device.intrinsic(_loads(4))

@@ -194,10 +194,7 @@ def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: dict
         return True
     if isinstance(value, (type, types.FunctionType)):
         digest.update(f"{value.__module__}.{value.__qualname__} {getattr(value, '_fields', '')}".encode())
-        if _is_library(value.__module__) or hasattr(value, "_fields"):
-            return True
-        members = [member for member in vars(value).values() if isinstance(member, types.FunctionType)]
-        return all([_hash_function(member, bindings, digest, seen) for member in members])
+        return _is_library(value.__module__) or hasattr(value, "_fields")
     text = repr(value)
     digest.update(text.encode())
     return " at 0x" not in text
