@@ -315,3 +315,8 @@ def run(calls: list[Callable[[], object]]) -> None:
     results = list(map(operator.call, calls))
     if any(results):  # launches on a GPU answer
         check_launches(results)
+
+
+def setting(target: Any, **values: Any) -> list[Callable[[], object]]:
+    """Return what `run` is to call so that attributes of ``target`` have these values."""
+    return [functools.partial(setattr, target, name, value) for name, value in values.items()]

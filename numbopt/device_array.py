@@ -222,7 +222,8 @@ def copying(target: Any, source: Any) -> Callable[[], object]:
         From GPU to GPU with the target's dtype and layout; else of a dtype that can be cast to the target's.
     """
     if not isinstance(target, DeviceArray):
-        return functools.partial(operator.setitem, target, ..., to_host(source))
+        values = to_host(source).astype(target.dtype, copy=False)  # here, so that no warning comes later
+        return functools.partial(operator.setitem, target, ..., values)
     gpu = _device.device()
     if isinstance(source, DeviceArray):
         return gpu.copying(target.address, source.address, target.nbytes)

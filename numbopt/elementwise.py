@@ -1,6 +1,5 @@
 """ElementwiseOptimizer: from a rule, the names of its state and its scalars to an optimizer."""
 
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,8 +12,8 @@ from numbopt._device_table import DeviceTable
 from numbopt._gradients import Gradients
 from numbopt._kernels.rule import Rule
 from numbopt._norm import clip_coefficient
-from numbopt._table import Integers, Table, run
-from numbopt.device_array import Array, DeviceArray, copy_values, to_host, zeros
+from numbopt._table import Integers, Table, run, setting
+from numbopt.device_array import Array, DeviceArray, copy_values, copying, to_host, zeros
 from numbopt.optimizer import GroupOptions, Optimizer
 from numbopt.parameter import Parameter, address_of, checked_values, label
 
@@ -167,14 +166,15 @@ class ElementwiseOptimizer(Optimizer):
                 _check_bounds(parameter, values["bounds"])
         return values
 
-    def _parameters_changed(self) -> None:
+    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> list[Callable[[], object]]:
         self._forget_tables()
-        bounds = self._group_options[-1].values["bounds"]
-        if bounds is not checks.UNBOUNDED:
-            for parameter in self._parameters[len(self._entries) :]:
-                _move_inside(parameter, bounds)
-        self._entries += [_Entry(parameter) for parameter in self._parameters[len(self._entries) :]]
-        self._gradients = Gradients(self._parameters)
+        added = parameters[len(self._entries) :]
+        entries = self._entries + [_Entry(parameter) for parameter in added]
+        calls = setting(self, _entries=entries, _gradients=Gradients(parameters))
+        if options["bounds"] is not checks.UNBOUNDED:
+            for parameter in added:
+                calls += _moving_inside(parameter, options["bounds"])
+        return calls
 
     def _options_changed(self) -> None:
         kinds = [
@@ -213,10 +213,14 @@ class ElementwiseOptimizer(Optimizer):
             members.setdefault(key, []).append(position)
             entry.bounds = _arrays_like(entry.parameter, group.values["bounds"]) if bound_arrays else ()
         tables = []
+        calls: list[Callable[[], object]] = []
         for (rule, bound_arrays, dtype, device), positions in members.items():
             entries = [self._entries[position] for position in positions]
-            _allocate(entries, rule.state)
-            arrays = [[*(entry.state[name] for name in rule.state), *entry.bounds] for entry in entries]
+            states = _with_arrays(entries, rule.state)
+            arrays = [
+                [*(state[name] for name in rule.state), *entry.bounds]
+                for state, entry in zip(states, entries, strict=True)
+            ]
             table = (Table if device == "cpu" else DeviceTable)(
                 rule,
                 dtype,
@@ -231,8 +235,9 @@ class ElementwiseOptimizer(Optimizer):
                 [entry.clock for entry in entries],
             )
             tables.append(table)
-            for place, entry in enumerate(entries):
-                entry.place = (table, place)
+            for place, (entry, state) in enumerate(zip(entries, states, strict=True)):
+                calls += setting(entry, state=state, place=(table, place))
+        run(calls)  # all memory was there
         return tables
 
     # ---- the step
@@ -362,22 +367,21 @@ class ElementwiseOptimizer(Optimizer):
         low = 0 if key == "step" else -math.inf
         return checks.Number("state", low)(f"state {key!r} of {label(parameter)}", value)
 
-    def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
+    def _replacing_state(
+        self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> list[Callable[[], object]]:
         self._forget_tables()
         entry = self._entries[position]
-        arrays = {}
-        for name, value in state.items():
-            if isinstance(value, (np.ndarray, DeviceArray)) and name not in self.clock_names:
-                if name not in entry.state:
-                    _allocate([entry], (name,))
-                copy_values(entry.state[name], value)
-                arrays[name] = entry.state[name]
-        entry.state = arrays
-        entry.clock = self.clock_from_state(state, self._options_of(position)) if state else None
-
-    def _options_of(self, position: int) -> dict[str, Any]:
-        sizes = itertools.accumulate(group.size for group in self._group_options)
-        return next(group.values for group, end in zip(self._group_options, sizes, strict=True) if position < end)
+        values = {
+            name: value
+            for name, value in state.items()
+            if isinstance(value, (np.ndarray, DeviceArray)) and name not in self.clock_names
+        }
+        (present,) = _with_arrays([entry], tuple(values))
+        arrays = {name: present[name] for name in values}
+        clock = self.clock_from_state(state, options) if state else None
+        copies = [copying(arrays[name], value) for name, value in values.items()]
+        return [*copies, *setting(entry, state=arrays, clock=clock)]
 
 
 class Common(TypedDict, total=False):
@@ -402,12 +406,14 @@ def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
             ) from None
 
 
-def _move_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
+def _moving_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> list[Callable[[], object]]:
+    """Return what `run` is to call so that ``parameter`` is within bounds, and warn if there is anything to call."""
     data = parameter._data
     values = to_host(data)
-    if np.any((values < bounds[0]) | (values > bounds[1])):
-        copy_values(data, np.clip(values, *bounds))
-        warnings.warn(f"{label(parameter)} started outside its bounds and was moved inside", stacklevel=2)
+    if not np.any((values < bounds[0]) | (values > bounds[1])):
+        return []
+    warnings.warn(f"{label(parameter)} started outside its bounds and was moved inside", stacklevel=2)
+    return [copying(data, np.clip(values, *bounds))]
 
 
 def _project(parameter: Parameter, project: Callable[[Array], Any]) -> None:
@@ -429,18 +435,20 @@ def _arrays_like(parameter: Parameter, bounds: tuple[Any, Any]) -> tuple[Array, 
     return lower, upper
 
 
-def _allocate(entries: list[_Entry], names: tuple[str, ...]) -> None:
-    """Give entries of one dtype and device those of the named state arrays that they lack.
+def _with_arrays(entries: list[_Entry], names: tuple[str, ...]) -> list[dict[str, Array]]:
+    """Return the states of entries of one dtype and device with those of the named arrays that they lack.
 
-    They are zeros, views of one flat array per name.
+    New arrays are zeros, views of one flat array for each name.
     """
     dtype, device = entries[0].parameter.flat_dtype, entries[0].parameter.device
     lanes = 16 // dtype.itemsize  # each starts where 128-bit loads may
+    states = [dict(entry.state) for entry in entries]
     for name in names:
-        lacking = [entry for entry in entries if name not in entry.state]
-        sizes = np.array([entry.parameter.flat_size for entry in lacking], np.int64)
+        lacking = [number for number, state in enumerate(states) if name not in state]
+        sizes = np.array([entries[number].parameter.flat_size for number in lacking], np.int64)
         rooms = -(-sizes // lanes) * lanes
         starts = np.cumsum(rooms) - rooms
         flat = zeros(int(rooms.sum()), dtype, device)
-        for entry, start, size in zip(lacking, starts.tolist(), sizes.tolist(), strict=True):
-            entry.state[name] = entry.parameter.unflatten(flat[start : start + size])
+        for number, start, size in zip(lacking, starts.tolist(), sizes.tolist(), strict=True):
+            states[number][name] = entries[number].parameter.unflatten(flat[start : start + size])
+    return states

@@ -1,7 +1,9 @@
 """Optimizer: param groups, checked options, hooks, state dicts; everything but the updates themselves."""
 
 import copy
+import functools
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,7 +14,7 @@ from numbopt import options as checks
 from numbopt._device_table import filling
 from numbopt._groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._state import State
-from numbopt._table import run, zeroing
+from numbopt._table import run, setting, zeroing
 from numbopt.device_array import DeviceArray, host_copy, to_host
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
@@ -42,9 +44,9 @@ class GroupOptions:
         Their number.
     """
 
-    def __init__(self, params: tuple[Parameter, ...]) -> None:
-        self.values: dict[str, Any] = {}
-        self.common: tuple[float, ...] = ()
+    def __init__(self, params: tuple[Parameter, ...], values: dict[str, Any], common: tuple[float, ...]) -> None:
+        self.values = values
+        self.common = common
         self.params = params
         self.size = len(params)
 
@@ -102,7 +104,7 @@ class Optimizer:
         self._group_options: list[GroupOptions] = []
         self._groups_seen: list[dict[str, Any]] | None = None
         self._lock = threading.Lock()
-        self._zeroing: tuple[int, list[int], list[Any]] = (-1, [], [])
+        self._zeroing = _NOTHING_ZEROED
 
     # ---- groups and options
 
@@ -127,7 +129,7 @@ class Optimizer:
         for key, value in group.items():
             if value is required:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {key}")
-        self._checked_options(group)
+        values = self._checked_options(group)
         if self.param_groups and (names is None) != ("param_names" not in self.param_groups[0]):
             raise ValueError(
                 "all optimizer param groups should be with/without names. cannot add param group "
@@ -142,15 +144,25 @@ class Optimizer:
                 raise ValueError(f"names of parameters must be distinct, {sorted(taken)} are in the optimizer already")
         everything = self._parameters + parameters
         check_no_overlap(everything, [_span(parameter) for parameter in everything])
-        self.param_groups.append(group)
-        self._parameters = everything
-        self._names += names or [parameter.name for parameter in parameters]
-        self._group_options.append(GroupOptions(group["params"]))
-        self._take_groups(self.param_groups)
-        self._parameters_changed()
+        options = GroupOptions(group["params"], values, self._common_scalars(values))
+        calls = self._taking_parameters(everything, values)
+        calls += setting(
+            self,
+            _parameters=everything,
+            _names=[*self._names, *(names or [parameter.name for parameter in parameters])],
+            _group_options=[*self._group_options, options],
+            _groups_seen=None,  # so that the next step takes them, should a keyboard interrupt come
+            _zeroing=_NOTHING_ZEROED,
+        )
+        run([*calls, functools.partial(self.param_groups.append, group)])
+        self._refresh_options()
 
-    def _parameters_changed(self) -> None:
-        """Take notice of parameters that were added."""
+    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> list[Callable[[], object]]:
+        """Return what `run` is to call so that some parameters are added, with these options.
+
+        ``parameters`` are all that there will be.
+        """
+        return []
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of ``group`` as plain values, checked."""
@@ -179,15 +191,8 @@ class Optimizer:
                 return
         except ValueError:  # an array of several elements has no truth
             pass
-        self._take_groups(self.param_groups)
-
-    def _take_groups(self, groups: list[dict[str, Any]]) -> None:
-        """Check the options of all groups, then use them."""
-        if len(groups) != len(self._group_options) or not all(
-            group.get("params") is known.params for group, known in zip(groups, self._group_options, strict=True)
-        ):
-            raise ValueError("param_groups or their 'params' were replaced; use add_param_group, or a new optimizer")
-        checked = [self._checked_options(group) for group in groups]
+        groups = self.param_groups
+        checked = self._checked_groups(groups)
         self._groups_seen = None  # until all is done, should a keyboard interrupt come
         for known, values in zip(self._group_options, checked, strict=True):
             known.values, known.common = values, self._common_scalars(values)
@@ -195,6 +200,14 @@ class Optimizer:
         fixed = all(checks.is_fixed([group[key] for key in self.options]) for group in groups)
         # The content of a list or an array may change at any time; then nothing is equal to what was seen.
         self._groups_seen = [dict(group) for group in groups] if fixed else None
+
+    def _checked_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the options of all groups as plain values, checked."""
+        if len(groups) != len(self._group_options) or not all(
+            group.get("params") is known.params for group, known in zip(groups, self._group_options, strict=True)
+        ):
+            raise ValueError("param_groups or their 'params' were replaced; use add_param_group, or a new optimizer")
+        return [self._checked_options(group) for group in groups]
 
     def _options_changed(self) -> None:
         """Take notice of edited options, which have been checked."""
@@ -340,6 +353,14 @@ class Optimizer:
 
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
         """Copy ``state``, which has been checked, into the state of a parameter."""
+        sizes = itertools.accumulate(group.size for group in self._group_options)
+        options = next(group.values for group, end in zip(self._group_options, sizes, strict=True) if position < end)
+        run(self._replacing_state(position, state, options))
+
+    def _replacing_state(
+        self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> list[Callable[[], object]]:
+        """Return what `run` is to call so that a parameter with these options has ``state``, which has been checked."""
         raise NotImplementedError
 
     def _position(self, key: Any) -> int:
@@ -356,15 +377,19 @@ class Optimizer:
         -------
         dict
             ``"state"``: for each parameter, by its running number, a dict of copies of its state;
-            ``"param_groups"``: the groups with running numbers in ``"params"``.
+            ``"param_groups"``: the groups with running numbers in ``"params"``, and with ``"param_names"`` if all
+            parameters have names of their own.
         """
         for hook in tuple(self._state_dict_pre_hooks.values()):
             hook(self)
         numbers = {id(parameter): position for position, parameter in enumerate(self._parameters)}
+        have_names = None not in self._names and len(set(self._names)) == len(self._names)
         groups = []
         for group in self.param_groups:
             packed = {key: copy.deepcopy(value) for key, value in group.items() if key not in _NOT_STATE}
             packed["params"] = [numbers[id(parameter)] for parameter in group["params"]]
+            if have_names:
+                packed["param_names"] = [self._names[number] for number in packed["params"]]
             groups.append(packed)
         states = ((position, self._state_of(position)) for position in range(len(self._parameters)))
         state: dict[Any, Any] = {position: _copied(state) for position, state in states if state}
@@ -395,12 +420,18 @@ class Optimizer:
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
         groups, states = self._fitting(state_dict)
-        self._take_groups(groups)
-        self.param_groups[:] = groups
-        self._names = [name for group in groups for name in group.get("param_names", ())] or self._names
-        for position in range(len(self._parameters)):
-            self._replace_state(position, states.get(position, {}))
-        self._notes = copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)})
+        checked = self._checked_groups(groups)
+        options = [values for group, values in zip(groups, checked, strict=True) for _ in group["params"]]
+        calls = setting(
+            self,
+            _names=[name for group in groups for name in group.get("param_names", ())] or self._names,
+            _notes=copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)}),
+            _groups_seen=None,  # so that the next step takes them, should a keyboard interrupt come
+        )
+        for position, values in enumerate(options):
+            calls += self._replacing_state(position, states.get(position, {}), values)
+        run([*calls, functools.partial(operator.setitem, self.param_groups, slice(None), groups)])
+        self._refresh_options()
         for hook in tuple(self._load_post_hooks.values()):
             hook(self)
 
@@ -433,7 +464,8 @@ class Optimizer:
             by_name = dict(zip(names, numbers, strict=True))
             names = self._names
             numbers = [by_name[name] for name in names]
-        if names:  # in the order of the parameters here; as they are there if here are none
+        # In the order of the parameters here; as they are there if here are none. Parameters keep their own.
+        if names and (None in self._names or "param_names" in self.param_groups[0]):
             for group, end in zip(groups, itertools.accumulate(len(group["params"]) for group in groups), strict=True):
                 group["param_names"] = names[end - len(group["params"]) : end]
         states: dict[int, Mapping[str, Any]] = {}
@@ -447,7 +479,8 @@ class Optimizer:
 
     def _loaded_group(self, ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         """Return a group with the options of ``theirs`` and the parameters of ``ours``."""
-        return {**ours, **copy.deepcopy({key: value for key, value in theirs.items() if key not in _NOT_STATE})}
+        options = {key: value for key, value in theirs.items() if key not in (*_NOT_STATE, *_PARAMETERS)}
+        return {**ours, **copy.deepcopy(options)}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
         """Return one loaded entry: arrays checked for shape and type, numbers as they are."""
@@ -511,6 +544,7 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
+_NOTHING_ZEROED: tuple[int, list[int], list[Any]] = (-1, [], [])
 _PARAMETERS = ("params", "param_names")
 _NOT_STATE = ("params", *checks.CONSTRAINTS)  # bounds belong to the problem, not to the state of its solution
 

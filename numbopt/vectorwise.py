@@ -13,8 +13,10 @@ from numbopt._device_vectors import DeviceVectors, advance_function
 from numbopt._flat import FlatVectors
 from numbopt._gradients import Gradients
 from numbopt._kernels import quasi_newton as qn
+from numbopt._table import setting
 from numbopt.device_array import copy_values, host_copy, to_host
 from numbopt.optimizer import Optimizer
+from numbopt.parameter import Parameter
 
 
 class StepResult(NamedTuple):
@@ -83,6 +85,7 @@ class VectorOptimizer(Optimizer):
 
     def _set_up(self) -> None:
         super()._set_up()
+        self._gradients = Gradients([])
         self._vectors: FlatVectors | None = None
         self._core: qn.State | None = None
         self._evaluations = self._iterations = 0
@@ -103,13 +106,12 @@ class VectorOptimizer(Optimizer):
             )
         super().add_param_group(param_group)
 
-    def _parameters_changed(self) -> None:
-        self._gradients = Gradients(self._parameters)
+    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> list[Callable[[], object]]:
+        return setting(self, _gradients=Gradients(parameters))
 
     def _ready(self) -> tuple[FlatVectors, qn.State]:
         """Return the vectors and the state of the core, made anew from what is remembered if its shape was edited."""
-        if self._vectors is None:
-            self._vectors = FlatVectors(self._parameters, self._gradients)
+        vectors = self._flat_vectors()
         options = self._group_options[0].values
         rule, history_size = self.core_rule(options), self.history_size(options)
         had = None if self._core is None else (int(self._core[2][0]["rule"]), self._core[1].shape[1])
@@ -117,9 +119,7 @@ class VectorOptimizer(Optimizer):
             remembered = self._state_of(0)
             if had is not None and had[0] != rule:
                 remembered.pop("t", None)  # the last step of another rule is no part of a pair
-            make: Any = np.zeros if self._vectors.device == "cpu" else DeviceVectors
-            self._core = qn.new_state(self._vectors.data.size, self._vectors.data.dtype, rule, history_size, make)
-            _restore(self._core, remembered)
+            self._core = self._new_core(options, remembered)
         assert self._core is not None
         record = self._core[2][0]
         record["learning_rate"] = options["lr"]
@@ -131,7 +131,21 @@ class VectorOptimizer(Optimizer):
         record["max_evaluations"] = most
         # No more iterations than evaluations: only a fixed step with max_eval=1 could do that.
         record["max_iterations"] = min(options["max_iter"], most)
-        return self._vectors, self._core
+        return vectors, self._core
+
+    def _flat_vectors(self) -> FlatVectors:
+        if self._vectors is None:
+            self._vectors = FlatVectors(self._parameters, self._gradients)
+        return self._vectors
+
+    def _new_core(self, options: Mapping[str, Any], state: Mapping[str, Any]) -> qn.State:
+        """Return a core for these options that goes on from ``state``."""
+        vectors = self._flat_vectors()
+        rule, history_size = self.core_rule(options), self.history_size(options)
+        new_vectors: Any = np.zeros if vectors.device == "cpu" else DeviceVectors
+        core = qn.new_state(vectors.data.size, vectors.data.dtype, rule, history_size, new_vectors)
+        _restore(core, state)
+        return core
 
     # ---- the step
 
@@ -233,16 +247,17 @@ class VectorOptimizer(Optimizer):
             raise ValueError(f"loaded state {key!r} has shape {array.shape}, it must have shape {shape}")
         return array.reshape(shape)
 
-    def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
+    def _replacing_state(
+        self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> list[Callable[[], object]]:
         if position != 0:
-            return
+            return []
         if len({len(state.get(key, ())) for key in _PAIRS}) > 1:
             raise ValueError(f"loaded state must have as many {', '.join(_PAIRS)} as each other")
-        self._core = None
-        self._evaluations, self._iterations = (state.get(key, 0) for key in _COUNTS)
-        if state:
-            # torch does not keep the point before the last step; NaN stands for where the next step begins.
-            _restore(self._ready()[1], {"prev_flat_param": np.nan, **state})
+        # torch does not keep the point before the last step; NaN stands for where the next step begins.
+        core = self._new_core(options, {"prev_flat_param": np.nan, **state}) if state else None
+        evaluations, iterations = (state.get(key, 0) for key in _COUNTS)
+        return setting(self, _core=core, _evaluations=evaluations, _iterations=iterations)
 
 
 # Keys of a state, torch's where torch has the thing, and where the core keeps them.

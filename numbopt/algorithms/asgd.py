@@ -112,6 +112,9 @@ class ASGD(ElementwiseOptimizer):
         """Return the next clock and the scalars of this step."""
         before, eta, mu = clock
         step, lr, lambd = before + 1, options["lr"], options["lambd"]
-        next_eta = lr / (1 + lambd * lr * step) ** options["alpha"]
+        fall = 1 + lambd * lr * step
+        if fall <= 0:  # its powers are complex
+            raise ArithmeticError("1 + lambd * lr * step is not positive, use a larger lambd or a smaller lr")
+        next_eta = lr / fall ** options["alpha"]
         next_mu = 1 / max(1, step - options["t0"])
         return (step, next_eta, next_mu), (1 - lambd * eta, eta, mu, mu != 1)
