@@ -235,6 +235,101 @@ def test_an_interrupt_at_any_place_leaves_whole_steps(cls, step):
             assert snapshot(story.optimizer) == expected[later], f"step {later} after {where}"
 
 
+def everything(optimizer):
+    """All that a user can see."""
+    groups = [{**group, "params": list(map(id, group["params"]))} for group in optimizer.param_groups]
+    return snapshot(optimizer), repr(groups), list(optimizer._names), dict(optimizer._notes)
+
+
+def with_state(cls):
+    """An optimizer between two steps, one parameter of which has had no gradient."""
+    if cls == "LBFGS":
+        parameters = [Parameter(np.arange(3.0)), Parameter(np.ones(2, np.complex64))]
+        optimizer = numbopt.LBFGS(parameters, max_iter=3, line_search_fn="strong_wolfe")
+        optimizer.step(sum_of_squares_of(optimizer))
+        return optimizer
+    optimizer = two_groups(cls, lr=0.1)
+    for step in (1, 2):
+        optimizer.step(grads=[*gradients_of(optimizer, step)[:-1], None])
+    return optimizer
+
+
+def sum_of_squares_of(optimizer):
+    (group,) = optimizer.param_groups
+    factors = [np.arange(1.0, p.size + 1).astype(p.data.real.dtype) for p in group["params"]]
+
+    def closure():
+        grads = [factor * p.data for factor, p in zip(factors, group["params"], strict=True)]
+        return float(sum(np.vdot(g, p.data).real for g, p in zip(grads, group["params"], strict=True))), grads
+
+    return closure
+
+
+def adding_a_group(optimizer):
+    group = {"params": [np.array([9.0, 0.5]), Parameter(np.array(7, np.float32))], "bounds": (0, 2), "lr": 0.5}
+    return lambda: optimizer.add_param_group(group)
+
+
+EDITS = {"SGD": {"momentum": 0.5}, "Adam": {"amsgrad": True}, "LBFGS": {"history_size": 1}}
+
+
+def take_step(optimizer, step):
+    if isinstance(optimizer, numbopt.LBFGS):
+        optimizer.step(sum_of_squares_of(optimizer))
+    else:
+        optimizer.step(grads=gradients_of(optimizer, step))
+    return snapshot(optimizer)
+
+
+def loading_a_state_dict(optimizer):
+    other = with_state(type(optimizer).__name__)
+    other.param_groups[-1].update(EDITS[type(optimizer).__name__])
+    take_step(other, 7)
+    other.state["note"] = 3
+    state_dict = other.state_dict()
+    return lambda: optimizer.load_state_dict(state_dict)
+
+
+def assigning_a_state(optimizer):
+    parameter = optimizer.param_groups[0]["params"][0]
+    state = {**optimizer.state[parameter], "step": 40, "exp_avg": np.full(parameter.shape, 3.0)}
+    return lambda: optimizer.state.update({parameter: state})
+
+
+@pytest.mark.filterwarnings("ignore:.*started outside its bounds")
+@pytest.mark.parametrize(
+    ("cls", "prepare"),
+    [
+        ("SGD", adding_a_group),
+        ("Adam", adding_a_group),
+        ("SGD", loading_a_state_dict),
+        ("Adam", loading_a_state_dict),
+        ("LBFGS", loading_a_state_dict),
+        ("Adam", assigning_a_state),
+    ],
+)
+def test_an_interrupt_at_any_place_leaves_groups_and_state_whole(cls, prepare):
+    optimizer = with_state(cls)
+    expected = {"before": (snapshot(optimizer), take_step(optimizer, 8))}
+    optimizer = with_state(cls)
+    action = prepare(optimizer)
+    with Moments() as moments:
+        action()
+    expected["after"] = (snapshot(optimizer), take_step(optimizer, 8))
+    outcomes = set()
+    for (code, _, line), n in {place: n for n, place in enumerate(moments.places)}.items():
+        optimizer = with_state(cls)
+        action, before = prepare(optimizer), everything(optimizer)
+        with pytest.raises(KeyboardInterrupt), Moments(n):
+            action()
+        outcome = "before" if everything(optimizer) == before else "after"
+        outcomes.add(outcome)
+        where = f"an interrupt in {code.co_qualname}, line {line}"
+        assert snapshot(optimizer) == expected[outcome][0], f"half done after {where}"
+        assert take_step(optimizer, 8) == expected[outcome][1], f"another step after {where}"
+    assert outcomes == {"before", "after"}
+
+
 class Interrupts:
     """Ctrl-C again and again, from the clock; each after `armed` was set raises once."""
 

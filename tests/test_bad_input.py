@@ -808,7 +808,7 @@ def test_advance_that_returns_no_pair():
         optimizer.step(grads=[np.ones(3)])
 
 
-@pytest.mark.parametrize("options", [{"alpha": 1e9}, {"alpha": -1e9}, {"lambd": -1.0}], ids=str)
+@pytest.mark.parametrize("options", [{"alpha": 1e9}, {"alpha": -1e9}, {"lambd": -1.0}, {"lambd": -2.0}], ids=str)
 def test_options_that_scalars_cannot_be_computed_from(options):
     x = np.ones(3)
     optimizer = numbopt.ASGD([x], **{"lr": 1.0, "lambd": 1.0, **options})

@@ -513,6 +513,16 @@ def test_zero_grad_gives_zeros():
         assert not array.any()
 
 
+def test_zero_grad_reaches_parameters_that_were_added():
+    first, second = Parameter(np.ones(3)), Parameter(np.ones(3))
+    first.grad, second.grad = np.ones(3), np.ones(3)
+    optimizer = numbopt.SGD([first])
+    optimizer.zero_grad()
+    optimizer.add_param_group({"params": [second]})
+    optimizer.zero_grad()
+    assert not second.grad.any()
+
+
 def test_zero_grad_clears_what_is_not_finite():
     p = Parameter(np.zeros(3))
     p.grad = [np.nan, np.inf, -0.0]

@@ -388,11 +388,25 @@ def test_names_of_parameters_are_names_too():
     b, a = other.param_groups[0]["params"]
     assert a in other.state
     assert b not in other.state
-    # The groups have names now, those of their own parameters.
-    assert other.param_groups[0]["param_names"] == ["b", "a"]
+    assert other.state_dict()["param_groups"][0]["param_names"] == ["b", "a"]
     third = _named("ab")
     third.load_state_dict(other.state_dict())
     assert repr(third.state_dict()) == repr(optimizer.state_dict())
+    other.add_param_group({"params": [Parameter(np.zeros(1), name="c")]})
+    assert other.state_dict()["param_groups"][1]["param_names"] == ["c"]
+
+
+@pytest.mark.parametrize("names", [("a", None), ("a", "a"), (None, None)])
+def test_parameters_without_names_of_their_own_are_matched_by_order(names):
+    def make():
+        return numbopt.Adam([Parameter(np.zeros(size), name=name) for size, name in enumerate(names, 2)])
+
+    optimizer, other = make(), make()
+    optimizer.step(grads=[None, np.ones(3)])
+    state_dict = optimizer.state_dict()
+    assert "param_names" not in state_dict["param_groups"][0]
+    other.load_state_dict(state_dict)
+    assert repr(other.state_dict()) == repr(state_dict)
 
 
 def test_without_names_on_both_sides_parameters_are_matched_by_order():
