@@ -1,6 +1,17 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, and the option that lets slow ones run."""
 
 import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--run-slow", action="store_true", help="run tests that take minutes or many gigabytes, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--run-slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs --run-slow"))
 
 
 @pytest.fixture(scope="session")
