@@ -75,6 +75,12 @@ class Optimizer:
     ------
     TypeError, ValueError
         For parameters or options that cannot be; nothing has changed then.
+
+    Notes
+    -----
+    Several threads may call `step` of one optimizer: the steps are done one after the other, each as a whole, but
+    closures, which run before, side by side (those of `LBFGS` and `NonlinearCG` run within the step). While one thread
+    steps, no other may add groups, edit options or load or edit state.
     """
 
     options: ClassVar[Mapping[str, checks.Check]] = {}

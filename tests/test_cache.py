@@ -160,6 +160,24 @@ def test_processes_that_fill_an_empty_cache_at_once_and_one_that_reads_it(tmp_pa
     assert [(result["hits"], result["misses"]) for result in results] == [(1, 0), (2, 0)]  # one kernel, two types
 
 
+@pytest.mark.slow
+def test_twenty_processes_that_fill_a_cache_at_once_again_and_again(tmp_path, start):
+    """An empty one, then one that is half damaged."""
+    work = ["SGD float32", "SGD float64", "Adam float32"]
+    expected = dict(zip(work, expected_values(*work), strict=True))
+    for _ in range(5):
+        for _ in ("empty", "damaged"):
+            orders = [(work * 2)[first : first + 3] for first in range(3)] * 7
+            processes = [(order, start(*order)) for order in orders[:20]]
+            for order, process in processes:
+                assert values_of(process.results()) == [expected[some] for some in order]
+            files = sorted((tmp_path / "cache").rglob("*.nb?"))
+            assert len(files) == 6
+            for file in files[::2]:
+                file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        shutil.rmtree(tmp_path / "cache")
+
+
 def test_kernels_compiled_in_several_processes_meet_in_one(start):
     """Functions of one name in the machine code of two kernels would take each other's place."""
     work = ["Adam float32", "SGD float32", "Rprop float32", "first float64", "second float64"]

@@ -1,5 +1,6 @@
 """Results do not depend on who does the work: one thread or several, threads of the user, other processes."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -243,14 +244,17 @@ def test_small_launches_are_serial(set_threads):
     assert len(optimizer._tables[0]._launch.calls()) == 1
 
 
-# ---- processes
+# ---- processes, pools, and Numba's own parallel loops beside
 
 PROCESSES = """
 import json
 import multiprocessing
 import os
 import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+import numba
 import numpy as np
 
 import numbopt
@@ -258,6 +262,15 @@ from numbopt import _table
 
 _table.BLOCK, _table.PARALLEL_FROM = 16, 0
 numbopt.set_num_threads(3)
+PARENT = os.getpid()
+
+
+@numba.njit(parallel=True, cache=True)
+def users_loop(x):
+    y = np.empty_like(x)
+    for i in numba.prange(x.size):
+        y[i] = 2 * x[i]
+    return y
 
 
 def start():
@@ -275,10 +288,17 @@ def work(count):
     return steps(*start(), count)
 
 
+def work_with_users_loop(count):
+    x, optimizer = start()
+    for _ in range(count):
+        optimizer.step(grads=[users_loop(x) / 4])
+    return x.tolist()
+
+
 if __name__ == "__main__":
     x, optimizer = start()
     steps(x, optimizer, 2)
-    results = {}
+    results = {"users loop": [work_with_users_loop(5)]}
     if hasattr(os, "fork"):
         read, write = os.pipe()
         if os.fork() == 0:
@@ -288,35 +308,68 @@ if __name__ == "__main__":
             os._exit(0)
         os.close(write)
         with os.fdopen(read) as file:
-            results["child"] = json.load(file)
+            results["child"] = [json.load(file)]
         os.wait()
     for method in {"fork", "spawn"}.intersection(multiprocessing.get_all_start_methods()):
-        with multiprocessing.get_context(method).Pool(2) as pool:
-            results[method] = pool.map(work, [5, 5])
-    results["parent"] = steps(x, optimizer, 3)
-    print(json.dumps(results))
+        context = multiprocessing.get_context(method)
+        # Under OpenMP, a parallel loop of Numba in a child that was forked after one ends the child.
+        function = work if method == "fork" else work_with_users_loop
+        with context.Pool(2) as pool:
+            results[f"pool by {method}"] = pool.map(function, [5, 5])
+        with ProcessPoolExecutor(2, context) as pool:
+            results[f"executor by {method}"] = list(pool.map(function, [5, 5]))
+    try:
+        import joblib
+    except ImportError:
+        pass
+    else:
+        results["joblib"] = joblib.Parallel(n_jobs=2)(joblib.delayed(work_with_users_loop)(5) for _ in range(2))
+        results["joblib threads"] = joblib.Parallel(n_jobs=3, backend="threading")(
+            joblib.delayed(work)(5) for _ in range(6)
+        )
+    stop = threading.Event()
+
+    def keep_calling():  # from one thread: under workqueue, two at once end the process
+        while not stop.is_set():
+            users_loop(x)
+
+    caller = threading.Thread(target=keep_calling)
+    caller.start()
+    with ThreadPoolExecutor(4) as pool:
+        results["threads"] = list(pool.map(work, [5] * 40))
+    stop.set()
+    caller.join()
+    results["parent"] = [steps(x, optimizer, 3)]
+    print(json.dumps([numba.threading_layer(), results]))
 """
 
 
-def test_children_that_were_forked_or_spawned_after_a_step(tmp_path):
+@pytest.mark.parametrize("layer", ["omp", "tbb", "workqueue"])
+def test_pools_of_processes_and_of_threads_give_the_same_result(layer, tmp_path):
+    module = {"omp": "omppool", "tbb": "tbbpool"}.get(layer, layer)
+    try:
+        importlib.import_module(f"numba.np.ufunc.{module}")
+    except ImportError as error:
+        pytest.skip(str(error))
     script = tmp_path / "processes.py"
     script.write_text(PROCESSES, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", script],  # Python warns of forks beside threads
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        # Python warns of forks beside threads; joblib, of this and that.
+        [sys.executable, "-W", "ignore", script],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "NUMBA_THREADING_LAYER": layer},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+    used, results = json.loads(done.stdout)
+    assert used == layer
     x = np.linspace(1, 2, 1000)
     optimizer = numbopt.Adam([x], lr=0.125)
     for _ in range(5):
         optimizer.step(grads=[x / 2])
     expected = x.tolist()
-    assert results.pop("parent") == expected
-    assert results.pop("child", expected) == expected
-    assert set(results) <= {"fork", "spawn"}
-    assert all(pair == [expected, expected] for pair in results.values())
+    assert {"users loop", "threads", "parent", "pool by spawn", "executor by spawn"} <= set(results)
+    for name, values in results.items():
+        assert values == [expected] * len(values), name
