@@ -46,10 +46,10 @@ def arrays_and_gradients(dtype, steps=3):
     return arrays(), [arrays() for _ in range(steps)]
 
 
-def trajectory(case, dtype):
+def trajectory(case, dtype, **more):
     """Step; return all bits of the parameters and of the state."""
     arrays, gradients = arrays_and_gradients(dtype)
-    optimizer = getattr(numbopt, case.cls)(arrays, **case.options)
+    optimizer = getattr(numbopt, case.cls)(arrays, **case.options, **more)
     for step, grads in enumerate(gradients):
         optimizer.step(grads=[None, *grads[1:]] if step == 1 else grads)
     states = [dict(optimizer.state.get(array, {})) for array in arrays]
@@ -67,6 +67,36 @@ def test_serial_and_shared_launches_give_the_same_bits(case, dtype, monkeypatch,
     for count in (1, 2, 5):
         set_threads(count)
         assert trajectory(case, dtype) == expected, f"{count} threads"
+
+
+@pytest.mark.filterwarnings("ignore:.*started outside its bounds")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["SGD-default", "Adam-amsgrad", "Rprop-default"])
+def test_clipped_steps_within_bounds_of_each_element_give_the_same_bits(name, dtype, monkeypatch, set_threads):
+    (case,) = (case for case in CASES if case.id == name)
+    more = {"max_grad_norm": 0.5, "bounds": (np.array([-0.5]), 0.75)}
+    expected = trajectory(case, dtype, **more)
+    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+    for count in (1, 2, 5):
+        set_threads(count)
+        assert trajectory(case, dtype, **more) == expected, f"{count} threads"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norms_have_the_same_bits_serially_and_shared(dtype, monkeypatch, set_threads):
+    random = np.random.default_rng(0)
+    sizes = [*range(1, 100), _table.BLOCK - 1, _table.BLOCK, _table.BLOCK + 1, 10 * _table.BLOCK + 37]
+    arrays = [random.standard_normal(2 * size).view(complex) for size in sizes]
+    arrays = [(z if np.dtype(dtype).kind == "c" else z.real).astype(dtype) for z in arrays]
+
+    def norms():
+        return [numbopt.get_total_norm(some) for some in (*([array] for array in arrays), arrays)]
+
+    expected = norms()
+    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+    for count in (1, 2, 5):
+        set_threads(count)
+        assert norms() == expected, f"{count} threads"
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
