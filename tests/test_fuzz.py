@@ -153,10 +153,13 @@ class Model:
             p = p * (1 - options["lr"] * decay)
         else:
             g = g + decay * p
+            # Where the two cancel, more error than value is left, which the root of a mean square makes large.
+            cancelled = np.abs(g) < 1e4 * np.finfo(self.dtype).eps * decay * np.abs(p)
+            g = np.where(cancelled, np.nan, g)
         p = function(p, g, self.state, options)
         if options["bounds"] is not None:
             lower, upper = (np.expand_dims(bound, -1) for bound in options["bounds"])
-            p = np.minimum(np.maximum(p, lower), upper)
+            p = np.minimum(np.maximum(p, lower), upper)  # which let NaN through
         self.data = p
         self.before = before
 
