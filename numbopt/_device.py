@@ -10,6 +10,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -31,8 +32,9 @@ def compiler() -> Any:
     if importlib.util.find_spec("numba_cuda") is None:
         raise RuntimeError(f"arrays on a GPU need the package numba-cuda, which is not installed: {_INSTALL}")
     vars(np).setdefault("row_stack", np.vstack)  # numba-cuda 0.30 uses it, NumPy 2.5 has dropped it
-    from numba import cuda
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy 2.5 has some for it
+        from numba import cuda
     return cuda
 
 
