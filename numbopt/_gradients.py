@@ -33,8 +33,10 @@ class Gradients:
         self._given: list[Any] = []
         self._converted: dict[int, Array] = {}
         self._on_gpu = [position for position, p in enumerate(parameters) if p.device == "cuda"]
-        spans = [(p._address, p._address + p._data.nbytes) for p in parameters if p.size]
-        self._spans = sorted(spans, key=operator.itemgetter(1))
+        self._layouts = [(p._data.dtype, p._data.shape, p._data.strides) for p in parameters]
+        # Of parameters, which do not overlap, in order.
+        self._starts = sorted(p._address for p in parameters if p.size)
+        self._ends = sorted(p._address + p._data.nbytes for p in parameters if p.size)
 
     def __getitem__(self, position: int) -> Any:
         """Return the gradient in use of one parameter, an array or None."""
@@ -75,15 +77,13 @@ class Gradients:
             if array is None or position in on_gpu:
                 kept.append(array)
                 continue
-            values = checked_values(array, parameter, "gradient", position)
-            data = parameter._data
-            alike = values.dtype == data.dtype and values.strides == data.strides
-            if alike and values is array and values.flags.aligned:
-                addresses[position] = host_address_of(values)
+            alike = type(array) is np.ndarray and (array.dtype, array.shape, array.strides) == self._layouts[position]
+            if alike and array.flags.aligned:
+                addresses[position] = host_address_of(array)
                 self._check_overlap(position, addresses[position])
-                kept.append(values)
+                kept.append(array)
             else:
-                conversions.append((position, values))
+                conversions.append((position, checked_values(array, parameter, "gradient", position)))
                 kept.append(_CONVERTED)
         for position, values in conversions:
             if position not in self._converted:
@@ -109,10 +109,10 @@ class Gradients:
     def _check_overlap(self, position: int, address: int) -> None:
         """Refuse a gradient in the memory of a parameter, unless it is all of its own parameter."""
         parameter = self._parameters[position]
-        if address == parameter._address or not parameter.size:
+        next_one = bisect.bisect_right(self._ends, address)
+        if next_one == len(self._starts) or self._starts[next_one] >= address + parameter._data.nbytes:
             return
-        next_one = bisect.bisect_right(self._spans, address, key=operator.itemgetter(1))
-        if next_one < len(self._spans) and self._spans[next_one][0] < address + parameter._data.nbytes:
+        if address != parameter._address and parameter.size:
             raise ValueError(f"gradient of {label(parameter, position)} shares memory with a parameter; pass a copy")
 
 
