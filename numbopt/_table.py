@@ -12,7 +12,7 @@ from numba import from_dtype, types
 from numbopt._device import check_launches
 from numbopt._kernels.cpu import Kernels, copy_kernels, kernels_for, squares_kernels, zero_kernels
 from numbopt._kernels.rule import Rule
-from numbopt._kernels.threads import calls_for_help
+from numbopt._kernels.threads import HelpChoice, calls_for_help
 from numbopt.parameter import address_of
 
 BLOCK = 8192
@@ -21,8 +21,8 @@ BLOCK = 8192
 CHUNK = 8 * BLOCK
 """Elements that a thread claims at a time, at most: long enough runs for the memory to stream."""
 
-PARALLEL_FROM = 1 << 22
-"""Bytes of a launch from which waking other threads pays."""
+PARALLEL_FROM = 1 << 21
+"""Bytes of a launch from which waking other threads may pay."""
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -79,12 +79,13 @@ class Launch:
         progress = np.full(2, len(self._chunks), np.int64)
         self._help = functools.partial(kernel, rows, scalars, self._chunks, progress, True)
         self._run = functools.partial(kernel, rows, scalars, self._chunks, progress, False)
+        self._choice = HelpChoice()
 
     def calls(self) -> list[Callable[[], object]]:
         """Return what is to be called, in this order, to do the launch; all are functions written in C."""
         if self._help is None:
             return [self._run]
-        return [*calls_for_help(self._help, len(self._chunks) - 1), self._run]
+        return self._choice.timed(functools.partial(calls_for_help, self._help, len(self._chunks) - 1), self._run)
 
 
 @functools.cache

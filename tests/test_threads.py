@@ -403,3 +403,43 @@ def test_pools_of_processes_and_of_threads_give_the_same_result(layer, tmp_path)
     assert {"users loop", "threads", "parent", "pool by spawn", "executor by spawn"} <= set(results)
     for name, values in results.items():
         assert values == [expected] * len(values), name
+
+
+# ---- one thread or all, by what they took
+
+
+class Machine:
+    """Time that passes only in launches; a launch with help takes what is said, and one without."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.helped = 0.0, 0
+        monkeypatch.setattr(threads, "_clock", iter(lambda: self.now, None))
+        self.choice = threads.HelpChoice()
+
+    def launches(self, count, alone, with_help):
+        """Do some launches; return how many had help."""
+        helped = []
+        for _ in range(count):
+            calls = self.choice.timed(lambda: [lambda: helped.append(1)], lambda: None)
+            before = len(helped)
+            calls[0]()
+            for call in calls[1:-1]:
+                call()
+            self.now += with_help if len(helped) > before else alone
+            calls[-1]()
+        return len(helped)
+
+
+def test_the_faster_way_is_found_and_found_again(monkeypatch):
+    machine = Machine(monkeypatch)
+    assert machine.launches(100, alone=2.0, with_help=1.0) >= 97
+    assert machine.launches(100, alone=2.0, with_help=5.0) <= 15
+    assert machine.launches(1000, alone=2.0, with_help=5.0) == 20
+    assert machine.launches(150, alone=2.0, with_help=1.0) >= 90
+
+
+def test_a_single_slow_launch_changes_nothing(monkeypatch):
+    machine = Machine(monkeypatch)
+    machine.launches(20, alone=2.0, with_help=1.0)
+    machine.launches(1, alone=2.0, with_help=100.0)
+    assert machine.launches(20, alone=2.0, with_help=1.0) == 20

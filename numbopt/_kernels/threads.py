@@ -10,14 +10,18 @@ This is why these are threads of our own and not Numba's parallel loops: those w
 kill a forked child under OpenMP and abort under the ``workqueue`` layer when two Python threads launch at once.
 """
 
+import collections
 import functools
+import itertools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 import numba
 
+Calls = list[Callable[[], object]]
 _jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 _helpers: list[threading.Thread] = []
 _lock = threading.Lock()
@@ -55,7 +59,7 @@ def set_num_threads(n: int) -> None:
     _thread_count = n
 
 
-def calls_for_help(job: Callable[[], object], chunks: int) -> list[Callable[[], object]]:
+def calls_for_help(job: Callable[[], object], chunks: int) -> Calls:
     """Return functions, one for each helper worth waking for so many chunks, that hand ``job`` to a free helper."""
     wanted = min(get_num_threads(), chunks // _CHUNKS_PER_THREAD) - 1
     if wanted < 1 or _jobs.qsize() >= wanted:  # they have not even come to the last launch: their cores are busy
@@ -69,6 +73,38 @@ def calls_for_help(job: Callable[[], object], chunks: int) -> list[Callable[[], 
 
 
 _CHUNKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than waking it costs
+
+
+class HelpChoice:
+    """Chooses between one thread and all of them by what the last launches took.
+
+    What is better depends on more than the size: on whether other programs, or the pool of a BLAS that still spins,
+    have the other processors. So launches are timed. The way that was faster of late is taken, and every
+    fiftieth launch tries the other one. A single slow launch changes little, several in a row do.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: collections.deque[float] = collections.deque(maxlen=2)
+        self._times = [0.0, 0.0]  # of one thread and of all, in seconds; 0 before the first
+        self._helped = False
+        self._launches = 0
+
+    def timed(self, help_calls: Callable[[], Calls], run: Callable[[], object]) -> Calls:
+        """Return what is to be called for a launch, with help or without, and so that it is timed."""
+        if len(self._stamps) == 2:
+            took, known = self._stamps[1] - self._stamps[0], self._times[self._helped]
+            self._times[self._helped] = min(took, 1.1 * known) if known else took
+        self._stamps.clear()
+        self._launches += 1
+        alone, helped = self._times
+        self._helped = (helped < alone) != (self._launches % _TRY_OTHER_EVERY == 0)
+        # All in C, as `numbopt._table.run` wants it: an iterator of one reading of the clock, which `extend` takes.
+        stamps = [functools.partial(self._stamps.extend, itertools.islice(_clock, 1)) for _ in range(2)]
+        return [stamps[0], *(help_calls() if self._helped else ()), run, stamps[1]]
+
+
+_TRY_OTHER_EVERY = 50
+_clock = iter(time.perf_counter, None)
 
 
 def _help(jobs: queue.SimpleQueue[Callable[[], object]]) -> None:
