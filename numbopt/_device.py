@@ -7,7 +7,6 @@ rest. Nothing of it is imported before a device is used. Addresses and streams a
 import contextlib
 import contextvars
 import functools
-import importlib.metadata
 import importlib.util
 import sys
 import warnings
@@ -54,6 +53,8 @@ def device_function(function: FunctionType, original: Any) -> Any:
 def compiler_version() -> str:
     """Return what decides, beside the source, what `compile_ptx` returns."""
     compiler()
+    import importlib.metadata
+
     from cuda.bindings import nvvm
 
     return f"numba-cuda {importlib.metadata.version('numba-cuda')}, NVVM {nvvm.version()}"
