@@ -35,6 +35,7 @@ from numbopt.minimize import minimize, scipy_method
 from numbopt.optimizer import Optimizer, required
 from numbopt.parameter import Pack, Parameter, pack
 from numbopt.vectorwise import VectorOptimizer
+from numbopt.warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -83,4 +84,5 @@ __all__ = [
     "schedules",
     "scipy_method",
     "set_num_threads",
+    "warmup",
 ]

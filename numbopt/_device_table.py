@@ -23,6 +23,14 @@ class DeviceTable(Table):
     block: ClassVar[int] = BLOCK
     _launch: "DeviceLaunch | None"
 
+    @classmethod
+    def compile_ahead(cls, rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
+        """Compile and load what tables of this kind may run."""
+        from numbopt._kernels.cuda import clip_kernel, squares_kernel, sum_kernel, update_kernel
+
+        for kernel in (update_kernel(rule, dtype, bound_arrays), squares_kernel(dtype), sum_kernel(), clip_kernel()):
+            _ = kernel.loaded
+
     def _chosen_rows(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
         """Return the index of the rows to work on, line by line: each line is a launch."""
         chosen = np.flatnonzero(has_gradient)

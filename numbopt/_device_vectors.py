@@ -106,6 +106,16 @@ def advance_function(state: Any) -> Callable[[Any, Any, float], int]:
     return functools.partial(_core(int(states[0]["rule"])), rows, products, states.view(np.recarray), passes)
 
 
+def compile_ahead(rule: int, dtype: np.dtype[Any]) -> None:
+    """Compile and load all passes over vectors of ``dtype``; the same for each rule."""
+    from numbopt._kernels.cuda_vectors import PASSES, combine_kernel, pass_kernel
+
+    for kind, form in PASSES.items():
+        _ = pass_kernel(kind, dtype).loaded
+        if form.combine:
+            _ = combine_kernel(kind).loaded
+
+
 @functools.cache
 def _core(rule: int) -> Any:
     """Return the core for one rule, run by Python."""

@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,17 +25,6 @@ STOPS: dict[str, Any] = {
 
 CONVERGED, LIMIT, FAILED, STOPPED = 0, 1, 2, 99
 """Status, as SciPy's L-BFGS-B and callbacks have it."""
-
-
-def optimizers() -> dict[str, type[ElementwiseOptimizer]]:
-    """Return the first-order optimizers by name in lower case, those that users have written among them."""
-
-    def descendants(cls: type[ElementwiseOptimizer]) -> Iterator[type[ElementwiseOptimizer]]:
-        for child in cls.__subclasses__():
-            yield child
-            yield from descendants(child)
-
-    return {cls.__name__.lower(): cls for cls in descendants(ElementwiseOptimizer) if not cls.__name__.startswith("_")}
 
 
 def hyper_parameters(cls: type[ElementwiseOptimizer]) -> set[str]:

@@ -12,6 +12,14 @@ from numbopt.device_array import Array, clear, copy_values, to_host, zeros
 from numbopt.parameter import Parameter, address_of
 
 
+def dtype_and_device(parameters: list[Parameter]) -> tuple[np.dtype[Any], str]:
+    """Return dtype and device of vectors of all parameters; see `FlatVectors`."""
+    dtype: np.dtype[Any] = np.result_type(*(parameter.flat_dtype for parameter in parameters))
+    devices = {parameter.device for parameter in parameters}
+    same = len(devices) == 1 and all(parameter.flat_dtype == dtype for parameter in parameters)
+    return dtype, devices.pop() if same else "cpu"
+
+
 class FlatVectors:
     """A vector of all parameters and one of all gradients; complex numbers as real and imaginary parts.
 
@@ -33,10 +41,7 @@ class FlatVectors:
 
     def __init__(self, parameters: list[Parameter], gradients: Gradients) -> None:
         self._parameters, self._gradients = parameters, gradients
-        dtype: np.dtype[Any] = np.result_type(*(parameter.flat_dtype for parameter in parameters))
-        devices = {parameter.device for parameter in parameters}
-        same = len(devices) == 1 and all(parameter.flat_dtype == dtype for parameter in parameters)
-        self.device = devices.pop() if same else "cpu"
+        dtype, self.device = dtype_and_device(parameters)
         ends = np.cumsum([parameter.flat_size for parameter in parameters]).tolist()
         self.data, self.grad = zeros(ends[-1], dtype, self.device), zeros(ends[-1], dtype, self.device)
         self._slices = [slice(end - p.flat_size, end) for p, end in zip(parameters, ends, strict=True)]

@@ -71,9 +71,9 @@ class Launch:
         self._help: Callable[[], object] | None = None
         total = int(work.sum())
         if total * scalars.itemsize * (rows.shape[1] - 2) < PARALLEL_FROM:
-            self._run = functools.partial(_compiled(kernels.serial, scalars.dtype), rows, scalars)
+            self._run = functools.partial(_serial(kernels, scalars.dtype), rows, scalars)
             return
-        kernel = _compiled(kernels.shared, scalars.dtype, types.int64[::1], types.int64[::1], types.boolean)
+        kernel = _shared(kernels, scalars.dtype)
         self._chunks = _equal_chunks(work, min(max(total // _CHUNKS, BLOCK), CHUNK))
         # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
         progress = np.full(2, len(self._chunks), np.int64)
@@ -93,6 +93,19 @@ def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
     """Return ``kernel`` after compiling it: what runs in `Launch.calls` must not be interrupted."""
     kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
     return kernel
+
+
+def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
+    return _compiled(kernels.serial, dtype)
+
+
+def _shared(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
+    return _compiled(kernels.shared, dtype, types.int64[::1], types.int64[::1], types.boolean)
+
+
+def _compile_ahead(kernels: Kernels, dtype: np.dtype[Any]) -> None:
+    _serial(kernels, dtype)
+    _shared(kernels, dtype)
 
 
 _CHUNKS = 32  # at least, where they are of more than a block, so that threads finish together
@@ -170,6 +183,12 @@ class Table:
         self._gradients_seen = self._selection = b""
         self._launch: Any = None
         self._squares: SquareSum | None = None
+
+    @classmethod
+    def compile_ahead(cls, rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
+        """Compile what tables of this kind may run."""
+        _compile_ahead(kernels_for(rule, bound_arrays), dtype)
+        _compile_ahead(squares_kernels(), dtype)
 
     def clock_of(self, place: int) -> Any:
         """Return the clock of the parameter at ``place`` among the members."""
@@ -305,6 +324,12 @@ def copying(sources: Integers, targets: Integers, sizes: Integers) -> Launch | N
     rows[:, 2] = targets[blocks.buffer] + blocks.start
     rows[:, 3] = sources[blocks.buffer] + blocks.start
     return Launch(copy_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
+
+
+def compile_zeroing_and_copying() -> None:
+    """Compile what `zeroing` and `copying` run."""
+    for kernels in (zero_kernels(), copy_kernels()):
+        _compile_ahead(kernels, np.dtype(np.int8))
 
 
 def run(calls: list[Callable[[], object]]) -> None:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -31,6 +31,15 @@ class _Entry:
         self.bounds: tuple[Array, ...] = ()
         self.clock: Clock | None = None
         self.place: tuple[Table, int] | None = None
+
+
+class _Kind(NamedTuple):
+    """What parameters of one table have in common."""
+
+    table_type: type[Table]
+    rule: Rule
+    dtype: np.dtype[Any]
+    bound_arrays: bool
 
 
 class ElementwiseOptimizer(Optimizer):
@@ -206,22 +215,21 @@ class ElementwiseOptimizer(Optimizer):
     def _make_tables(self) -> list[Table]:
         """Sort the parameters into tables by rule, kind of bounds, dtype and device."""
         groups = [group for group in self._group_options for _ in range(group.size)]
-        members: dict[tuple[Rule, bool, np.dtype[Any], str], list[int]] = {}
+        members: dict[_Kind, list[int]] = {}
         for position, (entry, group) in enumerate(zip(self._entries, groups, strict=True)):
-            bound_arrays = _are_arrays(group.values["bounds"])
-            key = self.rule_for(group.values), bound_arrays, entry.parameter.flat_dtype, entry.parameter.device
-            members.setdefault(key, []).append(position)
-            entry.bounds = _arrays_like(entry.parameter, group.values["bounds"]) if bound_arrays else ()
+            kind = self._kind_of(entry.parameter, group)
+            members.setdefault(kind, []).append(position)
+            entry.bounds = _arrays_like(entry.parameter, group.values["bounds"]) if kind.bound_arrays else ()
         tables = []
         calls: list[Callable[[], object]] = []
-        for (rule, bound_arrays, dtype, device), positions in members.items():
+        for (table_type, rule, dtype, bound_arrays), positions in members.items():
             entries = [self._entries[position] for position in positions]
             states = _with_arrays(entries, rule.state)
             arrays = [
                 [*(state[name] for name in rule.state), *entry.bounds]
                 for state, entry in zip(states, entries, strict=True)
             ]
-            table = (Table if device == "cpu" else DeviceTable)(
+            table = table_type(
                 rule,
                 dtype,
                 np.array(positions),
@@ -239,6 +247,18 @@ class ElementwiseOptimizer(Optimizer):
                 calls += setting(entry, state=state, place=(table, place))
         run(calls)  # all memory was there
         return tables
+
+    def _kind_of(self, parameter: Parameter, group: GroupOptions) -> "_Kind":
+        table_type = Table if parameter.device == "cpu" else DeviceTable
+        bound_arrays = _are_arrays(group.values["bounds"])
+        return _Kind(table_type, self.rule_for(group.values), parameter.flat_dtype, bound_arrays)
+
+    def _compile_ahead(self) -> None:
+        super()._compile_ahead()
+        self._refresh_options()
+        for group in self._group_options:
+            for kind in {self._kind_of(parameter, group) for parameter in group.params}:
+                kind.table_type.compile_ahead(kind.rule, kind.dtype, kind.bound_arrays)
 
     # ---- the step
 

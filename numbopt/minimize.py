@@ -10,8 +10,10 @@ import numpy as np
 from numba.extending import is_jitted
 
 from numbopt import options as checks
-from numbopt._first_order import STOPS, descend, hyper_parameters, optimizers
+from numbopt._first_order import STOPS, descend, hyper_parameters
 from numbopt._kernels import quasi_newton as qn
+from numbopt.elementwise import ElementwiseOptimizer
+from numbopt.optimizer import optimizers
 
 
 class Method(NamedTuple):
@@ -137,7 +139,9 @@ def minimize(
     objective = _Objective(fun, arguments, jac, start.shape)
     report = _reporter(callback, start.shape)
     if method not in _METHODS:
-        result = _minimize_first_order(objective, start, optimizers()[method], limits, options, report)
+        result = _minimize_first_order(
+            objective, start, optimizers(ElementwiseOptimizer)[method], limits, options, report
+        )
     elif limits is not None:
         result = _hand_over(objective, start, limits, report, options)
     else:
@@ -368,7 +372,7 @@ def _checked_start(x0: Any) -> qn.Array:
 
 def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float | None) -> tuple[str, dict[str, Any]]:
     """Return the method in lower case and its options, completed."""
-    first_order = optimizers()
+    first_order = optimizers(ElementwiseOptimizer)
     name = method.lower() if isinstance(method, str) else None
     if name in _METHODS:
         defaults = _METHODS[name].defaults

@@ -5,8 +5,8 @@ import functools
 import itertools
 import operator
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from numbopt import options as checks
 from numbopt._device_table import filling
 from numbopt._groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._state import State
-from numbopt._table import run, setting, zeroing
+from numbopt._table import compile_zeroing_and_copying, run, setting, zeroing
 from numbopt.device_array import DeviceArray, host_copy, to_host
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
@@ -217,6 +217,10 @@ class Optimizer:
 
     def _options_changed(self) -> None:
         """Take notice of edited options, which have been checked."""
+
+    def _compile_ahead(self) -> None:
+        """Compile what steps and `zero_grad` may run; see `numbopt.warmup`."""
+        compile_zeroing_and_copying()
 
     # ---- the step
 
@@ -563,3 +567,17 @@ def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state with copies of its arrays, on the host."""
     arrays = np.ndarray, DeviceArray
     return {key: host_copy(value) if isinstance(value, arrays) else value for key, value in state.items()}
+
+
+_Kind = TypeVar("_Kind", bound=Optimizer)
+
+
+def optimizers(kind: type[_Kind]) -> dict[str, type[_Kind]]:
+    """Return the optimizers of a kind by name in lower case, those that users have written among them."""
+
+    def descendants(cls: type[_Kind]) -> Iterator[type[_Kind]]:
+        for child in cls.__subclasses__():
+            yield child
+            yield from descendants(child)
+
+    return {cls.__name__.lower(): cls for cls in descendants(kind) if not cls.__name__.startswith("_")}

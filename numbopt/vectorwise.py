@@ -8,9 +8,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from numbopt import _device_vectors
 from numbopt import options as checks
-from numbopt._device_vectors import DeviceVectors, advance_function
-from numbopt._flat import FlatVectors
+from numbopt._flat import FlatVectors, dtype_and_device
 from numbopt._gradients import Gradients
 from numbopt._kernels import quasi_newton as qn
 from numbopt._table import setting
@@ -142,10 +142,17 @@ class VectorOptimizer(Optimizer):
         """Return a core for these options that goes on from ``state``."""
         vectors = self._flat_vectors()
         rule, history_size = self.core_rule(options), self.history_size(options)
-        new_vectors: Any = np.zeros if vectors.device == "cpu" else DeviceVectors
+        new_vectors: Any = np.zeros if vectors.device == "cpu" else _device_vectors.DeviceVectors
         core = qn.new_state(vectors.data.size, vectors.data.dtype, rule, history_size, new_vectors)
         _restore(core, state)
         return core
+
+    def _compile_ahead(self) -> None:
+        super()._compile_ahead()
+        self._refresh_options()
+        dtype, device = dtype_and_device(self._parameters)
+        rule = self.core_rule(self._group_options[0].values)
+        (qn if device == "cpu" else _device_vectors).compile_ahead(rule, dtype)
 
     # ---- the step
 
@@ -175,7 +182,7 @@ class VectorOptimizer(Optimizer):
         if np.isnan(to_host(base[:1])).any():  # loaded from torch
             copy_values(base, vectors.data)
         record["gradient_norm"] = math.nan  # until the core has seen one that is finite
-        advance = (qn.advance_function if vectors.device == "cpu" else advance_function)(core)
+        advance = (qn if vectors.device == "cpu" else _device_vectors).advance_function(core)
         answer = advance(vectors.data, vectors.grad, value)
         try:
             while answer == qn.EVALUATE:

@@ -32,8 +32,9 @@ LAYERS = (
     {"elementwise", "vectorwise"},
     {"algorithms"},
     {"lr_scheduler", "accumulation", "checkpoint", "_first_order"},
-    {"averaging", "history", "minimize"},
+    {"averaging", "history", "minimize", "warmup"},
     {"__init__"},
+    {"info"},
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 SOURCES = sorted(PACKAGE.rglob("*.py"))

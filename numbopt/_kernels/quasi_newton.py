@@ -400,6 +400,14 @@ def kernel(rule: int, template: Callable[..., Any] = _advance) -> Any:
     return specialise(template, {"RULE": rule}, nogil=template is not _advance)
 
 
+def compile_ahead(rule: int, dtype: Any) -> None:
+    """Compile what `advance_function` may return for vectors of ``dtype``, by a call that has nothing to do."""
+    state, team, vector = new_state(1, dtype, rule, 1), new_team(1), np.zeros(1, dtype)
+    kernel(rule)(*state, vector, vector, 0.0)
+    kernel(rule, _advance_in_team)(*state, *team, vector, vector, 0.0)
+    kernel(rule, help_team)(state[0], *team)
+
+
 def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     """Return the function ``advance(x, g, f)`` that works on ``state``, with the help of threads where n is large.
 
