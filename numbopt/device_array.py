@@ -143,10 +143,11 @@ def as_device_array(value: Any) -> DeviceArray:
     if isinstance(value, DeviceArray):
         return value
     interface = _interface_of(value)
-    if interface is None:
+    if interface is None or (interface["version"] < 3 and hasattr(value, "__dlpack__")):
+        # The library has our stream wait for what it still computes; JAX works on streams that nothing else waits for.
         from cuda.core.utils import StridedMemoryView
 
-        view = StridedMemoryView.from_dlpack(value, stream_ptr=-1)
+        view = StridedMemoryView.from_dlpack(value, stream_ptr=_device.current_stream() or _DLPACK_DEFAULT_STREAM)
         dtype = np.dtype(view.dtype)
         strides = None if view.strides is None else tuple(stride * dtype.itemsize for stride in view.strides)
         array = DeviceArray(view.ptr, tuple(view.shape), dtype, view, strides, view.readonly)
@@ -176,6 +177,7 @@ def _is_on_gpu_by_dlpack(value: Any) -> bool:
 
 
 _DLPACK_CUDA = 2
+_DLPACK_DEFAULT_STREAM = 1
 
 
 def zeros(size: int, dtype: Any, device: str) -> Any:

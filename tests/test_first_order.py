@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numbopt
-from numbopt._first_order import optimizers
+from numbopt.optimizer import optimizers
 
 scipy_optimize = pytest.importorskip("scipy.optimize")
 minimize = numbopt.minimize
@@ -31,7 +31,7 @@ def test_every_optimizer_of_the_library_has_a_name():
         for name in numbopt.__all__
         if isinstance(cls := getattr(numbopt, name), type) and issubclass(cls, numbopt.ElementwiseOptimizer)
     } - {"elementwiseoptimizer"}
-    assert public == set(NAMES) <= optimizers().keys()
+    assert public == set(NAMES) <= optimizers(numbopt.ElementwiseOptimizer).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
