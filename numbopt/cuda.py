@@ -3,6 +3,10 @@
 >>> import numbopt
 >>> device = "cuda" if numbopt.cuda.is_available() else "cpu"
 >>> w = numbopt.Parameter([1.0, 2.0], device=device)
+
+The numbers that a step computes from step count and learning rate reach the GPU as arguments of a launch. A step that
+is captured into a CUDA graph therefore repeats these numbers at every replay: right for rules without a step count
+under a constant learning rate, such as `SGD`, wrong for `Adam` and its kin.
 """
 
 from numbopt._device import device, is_available, stream

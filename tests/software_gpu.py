@@ -6,6 +6,7 @@ the end of an allocation and streams that do not exist are faults.
 
 import ctypes
 import enum
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -88,6 +89,33 @@ class SoftwareDriver:
 
     def cuCtxSetCurrent(self, context):
         assert context == "context"
+        return (Result(0),)
+
+    def cuDeviceGetName(self, length, device):
+        return Result(0), b"a GPU in software".ljust(length, b"\0")
+
+    def cuDriverGetVersion(self):
+        return Result(0), 13050
+
+    # ---- events
+
+    def cuEventCreate(self, flags):
+        assert flags == 0
+        return Result(0), []
+
+    def cuEventRecord(self, event, stream):
+        self._check_stream(stream)
+        event[:] = [time.perf_counter()]
+        return (Result(0),)
+
+    def cuEventSynchronize(self, event):
+        assert event
+        return (Result(0),)
+
+    def cuEventElapsedTime(self, start, end):
+        return Result(0), 1e3 * (end[0] - start[0])
+
+    def cuEventDestroy(self, event):
         return (Result(0),)
 
     # ---- memory
