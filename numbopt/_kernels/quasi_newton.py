@@ -142,19 +142,8 @@ def new_state(
     return vectors, products, states
 
 
-def _advance(vectors, products, states, x, g, f):
-    return _take_in(vectors, products, states[0], x, g, f, None)
-
-
-def _advance_in_team(vectors, products, states, board, factors, parts, x, g, f):
-    team = (board, factors, parts)
-    open_team(team)
-    answer = _take_in(vectors, products, states[0], x, g, f, team)
-    close_team(team)
-    return answer
-
-
-def _take_in(vectors, products, state, x, g, f, team):
+def _advance(vectors, products, states, x, g, f, team=None):
+    state = states[0]
     if not state.searching:
         state.iterations = state.evaluations = state.patient = 0
     state.evaluations += 1
@@ -165,6 +154,14 @@ def _take_in(vectors, products, state, x, g, f, team):
     else:
         answer = _enter(x, g, f, vectors, products, state, team)
     state.searching = answer == EVALUATE
+    return answer
+
+
+def _advance_in_team(vectors, products, states, board, factors, parts, x, g, f):
+    team = (board, factors, parts)
+    open_team(team)
+    answer = _advance(vectors, products, states, x, g, f, team)
+    close_team(team)
     return answer
 
 

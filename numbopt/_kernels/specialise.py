@@ -55,7 +55,9 @@ _OPTIONS = {"nopython": True, "error_model": "numpy"}
 
 
 def _compile_for_cpu(function: types.FunctionType, original: Any) -> Any:
-    return numba.jit(**(original.targetoptions if is_jitted(original) else _OPTIONS))(function)
+    options = original.targetoptions if is_jitted(original) else _OPTIONS
+    # Only compiled code calls it; wrappers for Python and C would take longer to compile than many a function.
+    return numba.jit(**{**options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True})(function)
 
 
 class Clone(NamedTuple):

@@ -28,42 +28,54 @@ _COPY, _SCALE, _UPDATE, _DIFFERENCE, _LINE, _DOT, _SUM, _MAX = np.arange(8)
 # Fields of the board of a team. Blocks are claimed downwards, so that 0 and less mean that none is left.
 _UNCLAIMED, _DONE, _OPEN, _PASS, _SIZE, _OUT, _U, _V, _FIELDS = range(9)
 
+# LLVM optimises a function together with all it calls, anew for each function that Numba compiles. Those that only name
+# a pass are therefore no functions of their own: `_block` would be compiled once more for each of them.
+_inlined = numba.njit(error_model="numpy", inline="always")
 
+
+@_inlined
 def copy(out, u, team):
     """Set ``out = u``."""
     _run(_COPY, out, 0.0, 0.0, u, u, team)
 
 
+@_inlined
 def difference(out, u, v, team):
     """Set ``out = u - v``."""
     _run(_DIFFERENCE, out, 0.0, 0.0, u, v, team)
 
 
+@_inlined
 def point_on_line(out, start, step, direction, team):
     """Set ``out = start + step direction``."""
     _run(_LINE, out, step, 0.0, start, direction, team)
 
 
+@_inlined
 def scaled_dot(out, a, u, v, team):
     """Set ``out = a u`` and return ``out . v``."""
     return _run(_SCALE, out, a, 0.0, u, v, team)
 
 
+@_inlined
 def update_dot(out, a, b, u, v, team):
     """Set ``out = a out + b u`` and return ``out . v``."""
     return _run(_UPDATE, out, a, b, u, v, team)
 
 
+@_inlined
 def dot(u, v, team):
     """Return ``u . v``."""
     return _run(_DOT, u, 0.0, 0.0, u, v, team)
 
 
+@_inlined
 def sum_magnitude(u, team):
     """Return the sum of ``|u|``: not finite if an element is not."""
     return _run(_SUM, u, 0.0, 0.0, u, u, team)
 
 
+@_inlined
 def max_magnitude(u, team):
     """Return the largest ``|u|``, leaving out NaN."""
     return _run(_MAX, u, 0.0, 0.0, u, u, team)
