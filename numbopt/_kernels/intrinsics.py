@@ -32,6 +32,15 @@ def array_at(address, size, dtype):
     return carray(_pointer_to(address, dtype), size)
 
 
+@njit(error_model="numpy", inline="always")
+def borrowed(array):
+    """Return the contiguous ``array`` without its reference count.
+
+    Counting the views of a short vector takes longer than a pass over it. The caller keeps the memory alive.
+    """
+    return carray(_pointer_to(array.ctypes.data, array.dtype), array.shape)
+
+
 def _atomic(operation, array):
     """Signature and code of an indivisible operation on one element that returns what was there before."""
 

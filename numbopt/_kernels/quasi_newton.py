@@ -25,7 +25,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from numbopt._kernels.intrinsics import never_inline
+from numbopt._kernels.intrinsics import borrowed, never_inline
 from numbopt._kernels.specialise import specialise
 from numbopt._kernels.threads import calls_for_help
 from numbopt._kernels.vectors import (
@@ -143,7 +143,7 @@ def new_state(
 
 
 def _advance(vectors, products, states, x, g, f, team=None):
-    state = states[0]
+    vectors, x, g, state = borrowed(vectors), borrowed(x), borrowed(g), states[0]
     if not state.searching:
         state.iterations = state.evaluations = state.patient = 0
     state.evaluations += 1
