@@ -14,7 +14,7 @@ import numpy as np
 from numbopt import _device
 from numbopt._device_table import Call
 from numbopt._kernels import vectors
-from numbopt._kernels.quasi_newton import _take_in as take_in
+from numbopt._kernels.quasi_newton import _advance as advance
 from numbopt._kernels.specialise import clone_of
 from numbopt._table import run
 from numbopt.device_array import DeviceArray, copy_values, zeros
@@ -103,7 +103,8 @@ def advance_function(state: Any) -> Callable[[Any, Any, float], int]:
     """Return what `quasi_newton.advance_function` returns, for a state whose vectors are on a GPU."""
     rows, products, states = state
     passes = Passes(rows.shape[1], rows.dtype)
-    return functools.partial(_core(int(states[0]["rule"])), rows, products, states.view(np.recarray), passes)
+    core, records = _core(int(states[0]["rule"])), states.view(np.recarray)
+    return lambda x, g, f: int(core(rows, products, records, x, g, float(f), passes))
 
 
 def compile_ahead(rule: int, dtype: np.dtype[Any]) -> None:
@@ -119,16 +120,16 @@ def compile_ahead(rule: int, dtype: np.dtype[Any]) -> None:
 @functools.cache
 def _core(rule: int) -> Any:
     """Return the core for one rule, run by Python."""
-    bindings = {"RULE": rule, "_run": _run, "never_inline": _nothing}
-    return clone_of(_advance, bindings, lambda clone, original: clone, {}).function
-
-
-def _advance(rows, products, states, passes, x, g, f):  # type: ignore[no-untyped-def]
-    return take_in(rows, products, states[0], x, g, float(f), passes)  # type: ignore[no-untyped-call]
+    bindings = {"RULE": rule, "_run": _run, "borrowed": _itself, "never_inline": _nothing}
+    return clone_of(advance, bindings, lambda clone, original: clone, {}).function
 
 
 def _run(kind, out, a, b, u, v, passes):  # type: ignore[no-untyped-def]
     return passes(kind, out, a, b, u, v)
+
+
+def _itself(vectors: Any) -> Any:
+    return vectors
 
 
 def _nothing() -> None:
