@@ -34,6 +34,17 @@ _METHODS = {
     "lbfgs": Method(lambda options: qn.LBFGS, {**_COMMON, "ftol": 2.220446049250313e-09, "maxcor": None}),
     "cg": Method(_direction, {**_COMMON, "ftol": 0.0, "direction": "dai-kou"}),
 }
+_CHECKS: dict[str, checks.Check] = {
+    "gtol": checks.Number("gtol", low=0),
+    "ftol": checks.Number("ftol", low=0),
+    "maxiter": checks.integer(low=0),
+    "maxfun": checks.integer(low=1),
+    "maxls": checks.integer(low=1),
+    "maxcor": checks.optional(checks.integer(low=1)),
+    "window": checks.integer(low=1),
+    "maxtime": checks.optional(checks.Number("maxtime", low=0)),
+    "target": checks.optional(checks.as_float),
+}
 
 _STOPPED_BY_CALLBACK = -1
 _SUCCESS, _LIMIT, _FAILURE, _CALLBACK = 0, 1, 2, 99  # status, as SciPy's L-BFGS-B and callbacks have it
@@ -217,7 +228,9 @@ class _Objective:
 
     def __call__(self, x: qn.Array) -> tuple[float, qn.Array]:
         """Evaluate value and gradient; the user gets a copy, to keep or to change."""
-        point = x.reshape(self.shape).copy()
+        point = x.copy()
+        if self.shape != x.shape:
+            point = point.reshape(self.shape)
         self.gradients += 1
         self.calls += 1
         if self.jac is True:
@@ -268,8 +281,6 @@ def _flat(gradient: Any, size: int) -> qn.Array:
 def _minimize_quasi_newton(
     objective: _Objective, start: qn.Array, rule: int, options: dict[str, Any], report: Any
 ) -> Any:
-    from scipy.optimize import LbfgsInvHessProduct, OptimizeResult
-
     x = start.reshape(-1).copy()
     history_size = _history_size(options, x.size)
     state = vectors, _, states = qn.new_state(x.size, x.dtype, rule, history_size)
@@ -284,7 +295,7 @@ def _minimize_quasi_newton(
     else:
         answer = _run(objective, x, state, report)
     status, message = _OUTCOMES[answer]
-    result = OptimizeResult(
+    result = _import_scipy().OptimizeResult(
         x=x,
         fun=float(record["value"]),
         jac=vectors[qn.BASE_G].copy(),
@@ -296,18 +307,16 @@ def _minimize_quasi_newton(
         message=message,
     )
     if rule == qn.LBFGS:
-        result.hess_inv = LbfgsInvHessProduct(*qn.pairs(state)[:2])
+        result.hess_inv = _import_scipy().LbfgsInvHessProduct(*qn.pairs(state)[:2])
     return result
 
 
 def _minimize_first_order(
     objective: _Objective, start: qn.Array, cls: Any, bounds: Any, options: dict[str, Any], report: Any
 ) -> Any:
-    from scipy.optimize import OptimizeResult
-
     x = start.reshape(-1).copy()
     status, message, value, point, gradient, iterations = descend(cls, objective, x, bounds, options, report)
-    return OptimizeResult(
+    return _import_scipy().OptimizeResult(
         x=point,
         fun=value,
         jac=gradient,
@@ -354,7 +363,7 @@ def _returns_pair(fun: Any, start: qn.Array, args: tuple[Any, ...]) -> bool:
 
 def _history_size(options: dict[str, Any], n: int) -> int:
     if options.get("maxcor") is not None:
-        return int(options["maxcor"])
+        return options["maxcor"]  # type: ignore[no-any-return]
     return next((pairs for size, pairs in ((1000, 100), (20_000, 30), (100_000, 20)) if n <= size), 10)
 
 
@@ -365,21 +374,20 @@ def _checked_start(x0: Any) -> qn.Array:
     if start.size == 0:
         raise ValueError("x0 is empty")
     start = np.array(start, np.float64, order="C")
-    if not np.all(np.isfinite(start)):
+    if not np.isfinite(start).all():
         raise ValueError("x0 holds NaN or infinity; give a finite starting point")
     return start
 
 
 def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float | None) -> tuple[str, dict[str, Any]]:
     """Return the method in lower case and its options, completed."""
-    first_order = optimizers(ElementwiseOptimizer)
     name = method.lower() if isinstance(method, str) else None
     if name in _METHODS:
         defaults = _METHODS[name].defaults
-        known = set(defaults)
-    elif name in first_order:
+        known = defaults.keys()
+    elif name in (first_order := optimizers(ElementwiseOptimizer)):
         defaults = STOPS
-        known = set(STOPS) | hyper_parameters(first_order[name])
+        known = STOPS.keys() | hyper_parameters(first_order[name])
     else:
         raise ValueError(f"unknown method {method!r}; there are {sorted([*_METHODS, *first_order])}")
     given = dict(options or {})
@@ -388,15 +396,9 @@ def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float 
         raise ValueError(f"unknown options {sorted(unknown)} for method {method!r}; there are {sorted(known)}")
     if tol is not None:
         given = {"gtol": tol, **({} if name == "cg" else {"ftol": tol}), **given}
-    merged = {**defaults, **given}
-    for limit in ("maxiter", "maxfun", "maxls", "maxcor", "window"):
-        value = merged.get(limit)
-        if value is not None:
-            merged[limit] = checks.integer(low=0 if limit == "maxiter" else 1)(limit, value)
-    for tolerance in ("gtol", "ftol"):
-        if not merged[tolerance] >= 0:
-            raise ValueError(f"{tolerance} must not be negative, got {merged[tolerance]!r}")
-    return name, merged
+    for option in given.keys() & _CHECKS.keys():
+        given[option] = _CHECKS[option](option, given[option])
+    return name, {**defaults, **given}
 
 
 def _finite_bounds(bounds: Any, start: qn.Array) -> tuple[qn.Array, qn.Array] | None:

@@ -289,7 +289,7 @@ def test_exception_of_the_function_arrives():
         (ValueError, "unknown options", dict(options={"maxit": 3})),
         (ValueError, "maxiter must be", dict(options={"maxiter": -1})),
         (ValueError, "maxcor must be", dict(options={"maxcor": 0})),
-        (ValueError, "gtol must not", dict(options={"gtol": np.nan})),
+        (ValueError, "gtol must be", dict(options={"gtol": np.nan})),
         (ValueError, "direction must be", dict(method="cg", options={"direction": "up"})),
         (ValueError, "jac must be", dict(jac="4-point")),
         (ValueError, "one \\(low, high\\)", dict(bounds=[(0, 1)])),

@@ -123,9 +123,15 @@ def new_state(
     Options are fields of ``states[0]``; they come with no limits and no tolerances. The vectors are what
     ``new_vectors((count, n), dtype)`` returns.
     """
-    pairs = history_size if rule in (LBFGS, FIXED_STEP) else 0
+    pairs = 0 if rule in CONJUGATE.values() else history_size
     vectors = new_vectors((PAIRS + 2 * pairs, n), dtype)
     products = np.zeros((2, pairs))  # 1 / s.y of every pair; coefficients of the recursion
+    return vectors, products, _fresh_states(rule, np.dtype(dtype)).copy().view(STATE)
+
+
+@functools.cache
+def _fresh_states(rule: int, dtype: np.dtype[Any]) -> Array:
+    """Return ``states`` as bytes, because NumPy copies records field by field."""
     states = np.zeros(1, STATE)
     state = states[0]
     state["rule"] = rule
@@ -137,9 +143,9 @@ def new_state(
     state["newest"] = -1
     search = state["search"]
     search["sufficient_decrease"] = 1e-4
-    search["curvature"] = 0.9 if pairs else 0.4
+    search["curvature"] = 0.4 if rule in CONJUGATE.values() else 0.9
     search["max_trials"] = 20
-    return vectors, products, states
+    return states.view(np.uint8)
 
 
 def _advance(vectors, products, states, x, g, f, team=None):
@@ -432,11 +438,9 @@ def pairs(state: State) -> tuple[Array, Array, Array]:
     """Return copies of all s, y and 1 / s.y that ``state`` remembers, in the order in which they were made."""
     vectors, products, states = state
     capacity, memory, newest = products.shape[1], int(states[0]["memory"]), int(states[0]["newest"])
-    places = [(newest - age) % capacity for age in reversed(range(memory))] if capacity else []
-    s, y = np.empty((2, memory if capacity else 0, vectors.shape[1]), vectors.dtype)
-    for k, place in enumerate(places):
-        s[k], y[k] = to_host(vectors[PAIRS + place]), to_host(vectors[PAIRS + capacity + place])
-    return s, y, products[0][places]
+    places = np.arange(newest - memory + 1, newest + 1) % capacity if capacity else []
+    ring = to_host(vectors)[PAIRS:]
+    return ring[places], ring[capacity:][places], products[0][places]
 
 
 def remember(state: State, s: Array, y: Array, rho: Array) -> None:
