@@ -91,8 +91,9 @@ class HelpChoice:
 
     def timed(self, help_calls: Callable[[], Calls], run: Callable[[], object]) -> Calls:
         """Return what is to be called for a launch, with help or without, and so that it is timed."""
-        if len(self._stamps) == 2:
-            took, known = self._stamps[1] - self._stamps[0], self._times[self._helped]
+        stamped = tuple(self._stamps)  # at once: another thread may be here, too
+        if len(stamped) == 2:
+            took, known = stamped[1] - stamped[0], self._times[self._helped]
             self._times[self._helped] = min(took, 1.1 * known) if known else took
         self._stamps.clear()
         self._launches += 1
