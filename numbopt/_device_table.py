@@ -1,5 +1,6 @@
 """Tables of flat buffers on a GPU, and what else is launched over many arrays at once."""
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -190,7 +191,7 @@ class SquareSum:
     """
 
     def __init__(self, rows: Rows, dtype: np.dtype[Any]) -> None:
-        from numbopt._kernels.cuda import squares_kernel, sum_kernel
+        from numbopt._kernels.cuda import squares_kernel
 
         gpu = _device.device()
         self._rows = rows
@@ -198,16 +199,26 @@ class SquareSum:
         words = np.array([rows.address, rows.stride, self._partials.address])
         self._first = Call(squares_kernel(dtype), rows.count, words, np.zeros(1, dtype))
         self._words = np.array([self._partials.address, rows.count]), np.array([self._result.address])
-        self._sum = Call(sum_kernel(), 1, *self._words)
+        self._max_norm = np.zeros(1)
         self.factor_address = self._result.address + (16 if dtype == np.float32 else 8)
 
-    def clip(self, max_norm: float) -> None:
-        """Launch the computation of the norm and of what scales the gradients down to ``max_norm``."""
+    @functools.cached_property
+    def _sum(self) -> Call:
+        from numbopt._kernels.cuda import sum_kernel
+
+        return Call(sum_kernel(), 1, *self._words)
+
+    @functools.cached_property
+    def _clip(self) -> Call:
         from numbopt._kernels.cuda import clip_kernel
 
         count, result = self._words
-        last = Call(clip_kernel(), 1, count, np.array([max_norm]), result)
-        run([*self._first.calls(), *last.calls()])
+        return Call(clip_kernel(), 1, count, self._max_norm, result)
+
+    def clip(self, max_norm: float) -> None:
+        """Launch the computation of the norm and of what scales the gradients down to ``max_norm``."""
+        self._max_norm[0] = max_norm
+        run([*self._first.calls(), *self._clip.calls()])
 
     def norm(self) -> float:
         """Return the norm that `clip` computed; waits for it."""

@@ -1,6 +1,8 @@
 """DeviceArray: an array on a GPU; and copies between arrays, wherever they are."""
 
 import functools
+import itertools
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterator
@@ -56,12 +58,12 @@ class DeviceArray:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
         """The number of bytes."""
-        return int(self.size * self.dtype.itemsize)
+        return self.size * self.dtype.itemsize
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -262,6 +264,6 @@ def _host_array_like(array: DeviceArray) -> Array:
 def _normal_strides(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> tuple[int, ...]:
     """Return strides that are equal where arrays are laid out alike: those of axes without length say nothing."""
     if strides is None or 0 in shape:
-        lengths = [itemsize, *(max(length, 1) for length in reversed(shape[1:]))]
-        strides = tuple(np.cumprod(lengths, dtype=np.int64)[: len(shape)][::-1].tolist())
+        lengths = (max(length, 1) for length in reversed(shape[1:]))
+        strides = tuple(itertools.accumulate(lengths, operator.mul, initial=itemsize))[: len(shape)][::-1]
     return tuple(itemsize if length == 1 else stride for length, stride in zip(shape, strides, strict=True))

@@ -458,9 +458,11 @@ def pack(arrays: Iterable[ArrayLike] | Mapping[str, ArrayLike]) -> Pack:
 
 def checked_gradient(value: Any, parameter: Parameter, position: int | None = None) -> Any:
     """Return ``value`` as a gradient of ``parameter``, where that is, or raise an error that says why not."""
-    if parameter.device == "cuda" and not is_device_array(value):
+    if parameter.device == "cpu":
+        return checked_values(value, parameter, "gradient", position)
+    if not is_device_array(value):
         raise TypeError(f"gradient of {label(parameter, position)} is on cpu, the parameter on cuda; move one of them")
-    return checked_values(value, parameter, "gradient", position)
+    return _checked_on_device(value, parameter, "gradient", position)
 
 
 def checked_values(value: Any, parameter: Parameter, what: str, position: int | None = None) -> Any:
