@@ -219,8 +219,18 @@ class Device:
         -------
         callable
             Its result is for `check_launches`.
+
+        Raises
+        ------
+        RuntimeError
+            If the stream is being captured in a CUDA graph, which would repeat the numbers among the arguments.
         """
         stream = current_stream()
+        if stream and int(self._ask("cuStreamIsCapturing", stream)):  # the default stream never is
+            raise RuntimeError(
+                "what numbopt launches cannot be part of a CUDA graph, which would repeat one step count for ever: "
+                "capture what computes the gradients, and call step() after each replay"
+            )
         return functools.partial(
             self._driver.cuLaunchKernel, kernel, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, 0
         )
@@ -336,4 +346,5 @@ def _check(result: tuple[Any, ...]) -> Any:
     name = getattr(error, "name", str(error))
     if name == "CUDA_ERROR_OUT_OF_MEMORY":
         raise MemoryError("the GPU has not enough free memory")
-    raise RuntimeError(f"the CUDA driver answered {name}")
+    hint = "; a GPU that was used before a fork works in the parent alone: use the start method 'spawn'"
+    raise RuntimeError(f"the CUDA driver answered {name}" + hint * (name == "CUDA_ERROR_NOT_INITIALIZED"))

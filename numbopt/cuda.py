@@ -4,9 +4,11 @@
 >>> device = "cuda" if numbopt.cuda.is_available() else "cpu"
 >>> w = numbopt.Parameter([1.0, 2.0], device=device)
 
-The numbers that a step computes from step count and learning rate reach the GPU as arguments of a launch. A step that
-is captured into a CUDA graph therefore repeats these numbers at every replay: right for rules without a step count
-under a constant learning rate, such as `SGD`, wrong for `Adam` and its kin.
+Notes
+-----
+A step cannot be captured in a CUDA graph and raises a RuntimeError there: the step count and the options are numbers of
+the host, which go with each launch, and a replay would repeat those of the capture. Capture what computes the
+gradients, and call ``step()`` after each replay: as long as they are in the same place, it is one launch.
 """
 
 from numbopt._device import device, is_available, stream
