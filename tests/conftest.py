@@ -5,6 +5,7 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="run tests that take minutes or many gigabytes, too")
+    parser.addoption("--software-gpu", action="store_true", help="use no real GPU, even where there is one")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -15,10 +16,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session")
-def gpu():
-    """A GPU in software, which numbopt takes for real; skips where the compiler for CUDA is not installed."""
+def gpu(request):
+    """The driver of the GPU; where there is none, of one in software; skips without the compiler for CUDA."""
     pytest.importorskip("numba_cuda")
-    from software_gpu import install
+    import real_gpu
+    import software_gpu
 
     with pytest.MonkeyPatch.context() as patch:
-        yield install(patch)
+        real = None if request.config.getoption("--software-gpu") else real_gpu.install(patch)
+        yield real or software_gpu.install(patch)

@@ -6,6 +6,7 @@ the end of an allocation and streams that do not exist are faults.
 
 import ctypes
 import enum
+import os
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -15,12 +16,14 @@ from ptx.interpreter import Fault, Memory, parse, run
 
 from numbopt import _device
 
-CAPABILITY = (9, 0)
+CAPABILITY = {75: 9, 76: 0}  # major and minor
+CONTEXT = 0xC0
 
 
 class Result(enum.IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_NOT_INITIALIZED = 3
 
 
 class SoftwareDriver:
@@ -34,12 +37,19 @@ class SoftwareDriver:
         Bytes that can be allocated.
     streams : set of int
         Addresses of the streams that exist.
+    capturing : set of int
+        Those of them that are being captured in a graph.
+    ordinal_of : dict
+        Where memory is on another GPU than the first, by its address.
     """
 
+    is_real = False
+
     CUdevice_attribute = SimpleNamespace(
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=0, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=1
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76
     )
     CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
+    CUevent_flags = SimpleNamespace(CU_EVENT_DEFAULT=0)
 
     def __init__(self):
         self.memory = Memory()
@@ -47,18 +57,24 @@ class SoftwareDriver:
         self.asked = Counter()
         self.capacity = 1 << 30
         self.streams = {0}
+        self.capturing = set()
         self.ordinal_of = {}
+        self._process = os.getpid()
 
     def __getattribute__(self, name):
         if name.startswith("cu"):
             self.asked[name] += 1
         return super().__getattribute__(name)
 
-    def add(self, array):
-        """Let an array of the host be one on the GPU; return its address."""
-        address = self.memory.add(array)
-        self.allocations[address] = array.reshape(-1, copy=False).view(np.uint8)
-        return address
+    @property
+    def used(self):
+        """Bytes that are allocated."""
+        return sum(allocation.size for allocation in self.allocations.values())
+
+    def new_stream(self):
+        """Return the address of a new stream."""
+        self.streams.add(1000 + len(self.streams))
+        return max(self.streams)
 
     def _bytes(self, address, size):
         for start, allocation in self.allocations.items():
@@ -85,11 +101,11 @@ class SoftwareDriver:
         return Result(0), CAPABILITY[attribute]
 
     def cuDevicePrimaryCtxRetain(self, device):
-        return Result(0), "context"
+        return Result(0), CONTEXT
 
     def cuCtxSetCurrent(self, context):
-        assert context == "context"
-        return (Result(0),)
+        assert context == CONTEXT
+        return (Result(0) if os.getpid() == self._process else Result.CUDA_ERROR_NOT_INITIALIZED,)
 
     def cuDeviceGetName(self, length, device):
         return Result(0), b"a GPU in software".ljust(length, b"\0")
@@ -121,9 +137,12 @@ class SoftwareDriver:
     # ---- memory
 
     def cuMemAlloc(self, size):
-        if sum(allocation.size for allocation in self.allocations.values()) + size > self.capacity:
+        if self.used + size > self.capacity:
             return Result.CUDA_ERROR_OUT_OF_MEMORY, 0
-        return Result(0), self.add(np.full(size, 0xCD, np.uint8))
+        allocation = np.full(size, 0xCD, np.uint8)
+        address = self.memory.add(allocation)
+        self.allocations[address] = allocation
+        return Result(0), address
 
     def cuMemFree(self, address):
         del self.allocations[address]
@@ -158,6 +177,28 @@ class SoftwareDriver:
     def cuStreamSynchronize(self, stream):
         self._check_stream(stream)
         return (Result(0),)
+
+    def cuStreamIsCapturing(self, stream):
+        self._check_stream(stream)
+        return Result(0), int(stream in self.capturing)
+
+    def cuStreamCreate(self, flags):
+        return Result(0), self.new_stream()
+
+    # ---- events, all at one time
+
+    def cuEventCreate(self, flags):
+        return Result(0), 1
+
+    def cuEventRecord(self, event, stream):
+        self._check_stream(stream)
+        return (Result(0),)
+
+    def cuEventSynchronize(self, event):
+        return (Result(0),)
+
+    def cuEventElapsedTime(self, start, end):
+        return Result(0), 1.0
 
     # ---- kernels
 

@@ -8,32 +8,23 @@ import pytest
 
 import numbopt
 from numbopt.cuda import DeviceArray
+from numbopt.parameter import _moved
 
 
 class ForeignArray:
-    """An array on the GPU of a library that numbopt does not know."""
+    """An array on the GPU of a library that numbopt does not know; a copy of ``values``."""
 
-    def __init__(self, gpu, values, **more):
-        self.values = values
-        self._address = gpu.add(values.ravel(order="K"))
+    def __init__(self, values, **more):
+        self.array = _moved(values)
         self._more = more
 
     @property
     def __cuda_array_interface__(self):
-        return {
-            "shape": self.values.shape,
-            "typestr": self.values.dtype.str,
-            "data": (self._address, False),
-            "strides": self.values.strides,
-            "version": 3,
-        } | self._more
+        return self.array.__cuda_array_interface__ | self._more
 
-
-def foreign(gpu, values, **more):
-    """An array on the GPU that is ``values``, in its memory."""
-    array = ForeignArray(gpu, values, **more)
-    gpu.allocations[array._address].flags.writeable = True
-    return array
+    def part(self, offset, length):
+        """An array in the memory of this one, from so many bytes on."""
+        return ForeignArray(np.zeros(length), data=(self.array.address + offset, False))
 
 
 def on_gpu(values, **more):
@@ -127,31 +118,29 @@ def test_nothing_becomes_an_array_of_numpy_by_itself(gpu):
 
 
 def test_foreign_array_is_updated_in_place(gpu):
-    values = np.arange(6.0, dtype=np.float32)
-    array = foreign(gpu, values)
+    array = ForeignArray(np.arange(6.0, dtype=np.float32))
     optimizer = numbopt.SGD([array], lr=0.5)
     (parameter,) = optimizer.param_groups[0]["params"]
     assert parameter.data is array and optimizer.state is not None
-    gradient = foreign(gpu, np.ones(6, np.float32))
+    gradient = ForeignArray(np.ones(6, np.float32))
     optimizer.step(grads=[gradient])
-    np.testing.assert_array_equal(values, np.arange(6) - 0.5)
+    np.testing.assert_array_equal(array.array.copy_to_host(), np.arange(6) - 0.5)
     optimizer.step(grads=gradient)
-    np.testing.assert_array_equal(values, np.arange(6) - 1.0)
+    np.testing.assert_array_equal(array.array.copy_to_host(), np.arange(6) - 1.0)
 
 
 def test_parameter_copies_a_foreign_array(gpu):
-    values = np.arange(3.0)
-    parameter = numbopt.Parameter(foreign(gpu, values))
+    array = ForeignArray(np.arange(3.0))
+    parameter = numbopt.Parameter(array)
     assert parameter.device == "cuda"
     parameter.data = [7, 7, 7]
-    np.testing.assert_array_equal(values, [0, 1, 2])
-    np.testing.assert_array_equal(numbopt.Parameter(foreign(gpu, values), device="cpu").data, values)
+    np.testing.assert_array_equal(array.array.copy_to_host(), [0, 1, 2])
+    np.testing.assert_array_equal(numbopt.Parameter(array, device="cpu").data, [0, 1, 2])
 
 
 def test_read_only_array_is_a_gradient_but_no_parameter(gpu):
-    array = ForeignArray(gpu, np.ones(3))
-    interface = array.__cuda_array_interface__
-    array._more = {"data": (interface["data"][0], True)}
+    array = ForeignArray(np.ones(3))
+    array.array.read_only = True
     with pytest.raises(ValueError, match=r"parameter of shape \(3,\) is read-only; use numbopt\.Parameter"):
         numbopt.SGD([array])
     parameter = on_gpu(np.zeros(3))
@@ -187,7 +176,7 @@ class Arrays:
 
 def test_a_parameter_from_cupy_shows_arrays_of_cupy(gpu, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", Arrays)
-    array = Arrays.asarray(foreign(gpu, np.arange(3.0)))
+    array = Arrays.asarray(ForeignArray(np.arange(3.0)))
     in_place = numbopt.SGD([array]).param_groups[0]["params"][0]
     assert in_place.data is array
     copied = numbopt.Parameter(array)
@@ -203,63 +192,78 @@ def test_a_parameter_from_cupy_shows_arrays_of_cupy(gpu, monkeypatch):
 
 
 def test_everything_is_launched_on_the_chosen_stream(gpu):
-    gpu.streams.add(77)
+    address = gpu.new_stream()
     parameter = on_gpu(np.zeros(3))
     optimizer = numbopt.Adam([parameter], lr=0.1, max_grad_norm=1.0)
     optimizer.zero_grad()
     gpu.streams.remove(0)  # launching on it would be a fault
     try:
-        for stream in (77, type("Stream", (), {"ptr": 77}), type("Stream", (), {"cuda_stream": 77})):
+        for stream in (address, type("Stream", (), {"ptr": address}), type("Stream", (), {"cuda_stream": address})):
             with numbopt.cuda.stream(stream):
                 parameter.grad = parameter.data
                 optimizer.step()
                 optimizer.zero_grad()
                 parameter.data.copy_to_host()
     finally:
-        gpu.streams = {0}
+        gpu.streams.add(0)
     with pytest.raises(TypeError, match="stream must be a stream of CuPy"), numbopt.cuda.stream("fast"):
         pass
 
 
 def test_the_current_stream_of_cupy_is_used(gpu, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", Arrays)
-    monkeypatch.setattr(Arrays.cuda, "stream", 88)
-    gpu.streams = {88}
+    monkeypatch.setattr(Arrays.cuda, "stream", gpu.new_stream())
+    gpu.streams.remove(0)
     try:
         numbopt.SGD([on_gpu(np.zeros(3))]).step(grads=[on_gpu(np.ones(3)).data])
         numbopt.cuda.synchronize()
     finally:
-        gpu.streams = {0}
+        gpu.streams.add(0)
+
+
+def test_a_step_is_not_captured_in_a_graph(gpu, monkeypatch):
+    parameter = on_gpu(np.zeros(3))
+    parameter.grad = parameter.data
+    optimizer = numbopt.Adam([parameter])
+    optimizer.step()
+    stream = gpu.new_stream()
+    monkeypatch.setattr(gpu, "capturing", {stream})
+    for captured in (optimizer.step, optimizer.zero_grad):
+        with numbopt.cuda.stream(stream), pytest.raises(RuntimeError, match="cannot be part of a CUDA graph"):
+            captured()
+    assert optimizer.state[parameter]["step"] == 1
+    optimizer.step()
+    assert optimizer.state[parameter]["step"] == 2
 
 
 # ---- bad input
 
 
-def bad_parameters(gpu):
+def bad_parameters():
     return {
-        "dtype float16": (foreign(gpu, np.zeros(3, np.float16)), TypeError, "float16; numbopt optimizes"),
-        "integers": (foreign(gpu, np.zeros(3, int)), TypeError, "int64; numbopt optimizes"),
-        "strided": (foreign(gpu, np.zeros(6), shape=(3,), strides=(16,)), ValueError, "is strided"),
-        "mask": (foreign(gpu, np.zeros(3), mask=object()), ValueError, "has a mask"),
+        "dtype float16": (ForeignArray(np.zeros(3, np.float16)), TypeError, "float16; numbopt optimizes"),
+        "integers": (ForeignArray(np.zeros(3, int)), TypeError, "int64; numbopt optimizes"),
+        "strided": (ForeignArray(np.zeros(6), shape=(3,), strides=(16,)), ValueError, "is strided"),
+        "mask": (ForeignArray(np.zeros(3), mask=object()), ValueError, "has a mask"),
     }
 
 
 @pytest.mark.parametrize("what", ["dtype float16", "integers", "strided", "mask"])
 def test_bad_parameters(what, gpu):
-    array, error, message = bad_parameters(gpu)[what]
+    array, error, message = bad_parameters()[what]
     for make in (lambda: numbopt.SGD([array]), lambda: numbopt.Parameter(array)):
         with pytest.raises(error, match=message):
             make()
 
 
-def bad_gradients(gpu):
+def bad_gradients():
     return {
         "on the host": (np.ones((2, 3)), TypeError, "gradient of .*'w'.* is on cpu, the parameter on cuda"),
         "a list": ([[1.0] * 3] * 2, TypeError, "is on cpu"),
-        "of another dtype": (foreign(gpu, np.ones((2, 3), np.float32)), TypeError, "is float32, the parameter float64"),
-        "of another shape": (foreign(gpu, np.ones((3, 2))), ValueError, "has shape"),
-        "in another order": (foreign(gpu, np.ones((3, 2)).T), ValueError, "does not lie in memory as the parameter"),
-        "with gaps": (foreign(gpu, np.ones(12), shape=(2, 3), strides=(48, 16)), ValueError, "does not lie in memory"),
+        "of another dtype": (ForeignArray(np.ones((2, 3), np.float32)), TypeError, "is float32, the parameter float64"),
+        "of another shape": (ForeignArray(np.ones((3, 2))), ValueError, "has shape"),
+        "in another order": (ForeignArray(np.ones((3, 2)).T), ValueError, "does not lie in memory as the parameter"),
+        "with gaps": (ForeignArray(np.ones(12), shape=(2, 3), strides=(48, 16)), ValueError, "does not lie in memory"),
     }
 
 
@@ -267,7 +271,7 @@ def bad_gradients(gpu):
     "what", ["on the host", "a list", "of another dtype", "of another shape", "in another order", "with gaps"]
 )
 def test_bad_gradients_change_nothing(what, gpu):
-    gradient, error, message = bad_gradients(gpu)[what]
+    gradient, error, message = bad_gradients()[what]
     parameter = on_gpu(np.zeros((2, 3)), name="w")
     other = numbopt.Parameter(np.zeros(2))
     optimizer = numbopt.SGD([other, parameter], lr=1.0)
@@ -290,23 +294,20 @@ def test_gradient_on_the_gpu_for_a_parameter_on_the_host(gpu):
 
 
 def test_gradient_in_the_memory_of_another_parameter(gpu):
-    values = np.zeros(8)
-    first, second = foreign(gpu, values), on_gpu(np.zeros(4))
-    overlapping = {"data": (first.__cuda_array_interface__["data"][0] + 16, False), "shape": (4,)}
+    first, second = ForeignArray(np.zeros(8)), on_gpu(np.zeros(4))
     with pytest.raises(ValueError, match="shares memory with a parameter"):
-        numbopt.SGD([first, second]).step(grads=[None, ForeignArray(gpu, np.zeros(4), **overlapping)])
+        numbopt.SGD([first, second]).step(grads=[None, first.part(16, 4)])
 
 
 def test_overlapping_parameters(gpu):
-    first = foreign(gpu, np.zeros(8))
-    second = ForeignArray(gpu, np.zeros(4), data=(first.__cuda_array_interface__["data"][0] + 16, False))
+    first = ForeignArray(np.zeros(8))
     with pytest.raises(ValueError, match="share memory"):
-        numbopt.SGD([first, second])
+        numbopt.SGD([first, first.part(16, 4)])
 
 
 def test_array_on_another_gpu(gpu):
-    array = foreign(gpu, np.zeros(3))
-    gpu.ordinal_of[array._address] = 1
+    array = ForeignArray(np.zeros(3))
+    gpu.ordinal_of[array.array.address] = 1
     with pytest.raises(ValueError, match="the array is on GPU 1, numbopt works on GPU 0"):
         numbopt.SGD([array])
 
@@ -328,11 +329,10 @@ def test_state_that_does_not_fit_changes_nothing(gpu, monkeypatch):
     parameter = on_gpu(np.zeros(1000))
     parameter.grad = parameter.data
     optimizer = numbopt.Adam([parameter])
-    used = sum(allocation.size for allocation in gpu.allocations.values())
-    monkeypatch.setattr(gpu, "capacity", used + 10_000)
+    monkeypatch.setattr(gpu, "capacity", gpu.used + 10_000)
     with pytest.raises(MemoryError, match="the GPU has not enough free memory"):
         optimizer.step()
     assert not optimizer.state
-    monkeypatch.setattr(gpu, "capacity", 1 << 30)
+    monkeypatch.undo()
     optimizer.step()
     assert optimizer.state[parameter]["step"] == 1
