@@ -63,7 +63,7 @@ class DeviceArray:
     @property
     def nbytes(self) -> int:
         """The number of bytes."""
-        return self.size * self.dtype.itemsize
+        return int(self.size * self.dtype.itemsize)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

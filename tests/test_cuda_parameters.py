@@ -1,6 +1,7 @@
 """Parameters, gradients and states on a GPU: where they are, who sees what, what is refused."""
 
 import copy
+import ctypes
 import pickle
 
 import numpy as np
@@ -146,6 +147,51 @@ def test_read_only_array_is_a_gradient_but_no_parameter(gpu):
     parameter = on_gpu(np.zeros(3))
     numbopt.SGD([parameter], lr=1).step(grads=[array])
     np.testing.assert_array_equal(parameter.data.copy_to_host(), -1)
+
+
+class DLTensor(ctypes.Structure):
+    """What a capsule of DLPack points to; manager and deleter are behind it."""
+
+    _fields_ = [  # noqa: RUF012
+        ("data", ctypes.c_void_p),
+        ("device", ctypes.c_int32 * 2),
+        ("ndim", ctypes.c_int32),
+        ("code_and_bits", ctypes.c_uint8 * 2),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+        ("manager_and_deleter", ctypes.c_void_p * 2),
+    ]
+
+
+class DLPackArray:
+    """An array on the GPU that others see by DLPack alone."""
+
+    def __init__(self, values):
+        self.array = _moved(values)
+        lengths = (ctypes.c_int64 * values.ndim)(*values.shape)
+        strides = (ctypes.c_int64 * values.ndim)(*(stride // values.itemsize for stride in values.strides))
+        kind = {"f": 2, "c": 5}[values.dtype.kind], 8 * values.itemsize
+        self._tensor = DLTensor(self.array.address, (2, 0), values.ndim, kind, 1, lengths, strides, 0)
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, *, stream, **more):
+        assert stream == -1  # nobody is to wait for the GPU
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        return new(ctypes.addressof(self._tensor), b"dltensor", None)
+
+
+@pytest.mark.parametrize("values", [np.arange(6.0).reshape(2, 3).T, np.array([1 + 2j, 3]).astype(np.complex64)])
+def test_arrays_by_dlpack(values, gpu):
+    array, gradient = DLPackArray(values), DLPackArray(values)
+    optimizer = numbopt.SGD([array], lr=0.5)
+    optimizer.step(grads=[gradient])
+    np.testing.assert_array_equal(array.array.copy_to_host(), values / 2)
+    np.testing.assert_array_equal(numbopt.Parameter(array).data.copy_to_host(), values / 2)
 
 
 class Arrays:
