@@ -9,6 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+import numbopt
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -115,7 +117,10 @@ def test_beside_torch(report, sizes, gpu, monkeypatch):
     assert cells(line) == 6
     assert all("torch fused" in line for line in report.host_time(sizes)[-2:])
     assert any(line.startswith("| torch | right") for line in report.other_libraries(sizes))
-    assert "replayed three times" in report.graph(sizes)[0]
+    gpu.streams.add(5)
+    monkeypatch.setattr(gpu, "capturing", {5})
+    with numbopt.cuda.stream(5):
+        assert "refused, what numbopt launches cannot be part of a CUDA graph" in report.graph(sizes)[0]
     assert float(report.distance_to_torch(torch, "SGD")) > 0  # this torch does not step
 
 
