@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 import numba
@@ -384,7 +384,7 @@ def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float 
     name = method.lower() if isinstance(method, str) else None
     if name in _METHODS:
         defaults = _METHODS[name].defaults
-        known = defaults.keys()
+        known: Set[str] = defaults.keys()
     elif name in (first_order := optimizers(ElementwiseOptimizer)):
         defaults = STOPS
         known = STOPS.keys() | hyper_parameters(first_order[name])

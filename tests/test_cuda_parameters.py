@@ -152,7 +152,7 @@ def test_read_only_array_is_a_gradient_but_no_parameter(gpu):
 class DLTensor(ctypes.Structure):
     """What a capsule of DLPack points to; manager and deleter are behind it."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("data", ctypes.c_void_p),
         ("device", ctypes.c_int32 * 2),
         ("ndim", ctypes.c_int32),
