@@ -6,6 +6,7 @@ not installed.
 """
 
 import contextlib
+import functools
 import sys
 import time
 import warnings
@@ -13,6 +14,8 @@ import warnings
 import numpy as np
 import scipy.optimize
 from lbfgs_problems import PROBLEMS, TOLERANCE, Problem
+from measure import interleaved
+from threadpoolctl import threadpool_limits
 
 from numbopt._kernels import quasi_newton as qn
 from numbopt.minimize import minimize as numbopt_minimize
@@ -170,7 +173,7 @@ def defaults():
 
 
 def overhead():
-    """Microseconds per evaluation outside the objective, on diagonal quadratics; best of 5."""
+    """Microseconds per evaluation outside the objective, on diagonal quadratics; medians of 15."""
     print(f"{'n':>8s} {'history':>8s} {'numbopt':>10s} {'SciPy, 10':>10s} {'ratio':>6s}")
     for n, history_size, count in (
         (2, 10, 10),
@@ -181,13 +184,24 @@ def overhead():
         (100_000, 10, 60),
         (1_000_000, 10, 30),
     ):
-        ours = _overhead(numbopt_solver(qn.LBFGS, history_size), n, count)
-        theirs = _overhead(SOLVERS["SciPy L-BFGS-B 10"], n, count)
-        print(f"{n:8d} {history_size:8d} {ours:10.2f} {theirs:10.2f} {ours / theirs:6.3f}", flush=True)
+        ratio, ours, theirs = measured_overhead(n, history_size, count)
+        print(f"{n:8d} {history_size:8d} {1e6 * ours:10.2f} {1e6 * theirs:10.2f} {ratio:6.3f}", flush=True)
 
 
-def _overhead(solver, n, count) -> float:
+def measured_overhead(n, history_size, count):
+    """Return ratio and times of an evaluation, without that of the objective, of numbopt and SciPy.
+
+    BLAS uses one thread, with which SciPy is faster at every size here.
+    """
+    solvers = (numbopt_solver(qn.LBFGS, history_size), SOLVERS["SciPy L-BFGS-B 10"])
+    with threadpool_limits(1, "blas"):
+        return interleaved(*(functools.partial(overhead_of, solver, n, count) for solver in solvers), rounds=15)
+
+
+def overhead_of(solver, n, count) -> float:
+    """Return the seconds per evaluation that a solver takes beside the objective."""
     eigenvalues = np.geomspace(1, 1e4, n)
+    inside, evaluations = 0.0, 0
 
     def function(x):
         nonlocal inside, evaluations
@@ -201,14 +215,10 @@ def _overhead(solver, n, count) -> float:
             raise Stop
         return f, g
 
-    best = np.inf
-    for _ in range(5):
-        inside, evaluations = 0.0, 0
-        begin = time.perf_counter()
-        with contextlib.suppress(Stop):
-            solver(function, np.zeros(n))
-        best = min(best, (time.perf_counter() - begin - inside) / evaluations)
-    return 1e6 * best
+    begin = time.perf_counter()
+    with contextlib.suppress(Stop):
+        solver(function, np.zeros(n))
+    return (time.perf_counter() - begin - inside) / evaluations
 
 
 if __name__ == "__main__":

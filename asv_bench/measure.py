@@ -1,31 +1,50 @@
 """Ratios of times that hold on a noisy machine: both sides interleaved, the median of the ratios."""
 
+import functools
 import gc
 import statistics
 import time
+from typing import NamedTuple
+
+
+class Measured(NamedTuple):
+    """The median of time(ours) / time(reference), and the median time of each in seconds."""
+
+    ratio: float
+    ours: float
+    reference: float
 
 
 def ratio(ours, reference, *, seconds=1.5, rounds=25):
-    """Return the median of time(ours) / time(reference), and the median time of each in seconds.
+    """Compare the times of two functions, which are called alternately in short runs.
 
-    Both are called alternately in short runs, so that whatever else the machine does meets both alike.
+    So whatever else the machine does meets both alike.
     """
-    repeats_ours, repeats_reference = (_repeats(f, seconds / rounds / 2) for f in (ours, reference))
+    runs = [_run(function, seconds / rounds / 2) for function in (ours, reference)]
     gc.collect()
-    times = []
-    for _ in range(rounds):
-        times.append((_time(ours, repeats_ours), _time(reference, repeats_reference)))
-    return (
+    return interleaved(*runs, rounds=rounds)
+
+
+def interleaved(ours, reference, *, rounds=25):
+    """Compare two functions that measure themselves: they return how many seconds something took."""
+    times = [(ours(), reference()) for _ in range(rounds)]
+    return Measured(
         statistics.median(a / b for a, b in times),
         statistics.median(a for a, _ in times),
         statistics.median(b for _, b in times),
     )
 
 
-def _repeats(function, seconds):
+def median(function, *, seconds=0.75):
+    """Return the median time of a function in seconds."""
+    return ratio(function, lambda: None, seconds=2 * seconds).ours
+
+
+def _run(function, seconds):
+    """Return a function that calls ``function`` for so many seconds and returns the time of one call."""
     function()
     function()
-    return max(1, round(seconds / max(_time(function, 1), 1e-9)))
+    return functools.partial(_time, function, max(1, round(seconds / max(_time(function, 1), 1e-9))))
 
 
 def _time(function, repeats):
