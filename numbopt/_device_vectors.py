@@ -46,6 +46,11 @@ class DeviceVectors:
         vector: DeviceArray = self._flat[start : start + self.shape[1]]
         return vector
 
+    def copy_to_host(self) -> np.ndarray[Any, Any]:
+        """Return a copy of all vectors on the host."""
+        rows: np.ndarray[Any, Any] = self._flat.copy_to_host().reshape(self.shape[0], self._room)
+        return rows[:, : self.shape[1]]
+
     def __setitem__(self, row: int, values: Any) -> None:
         """Copy values into a vector."""
         source = values if isinstance(values, DeviceArray) else np.broadcast_to(values, self.shape[1])

@@ -252,7 +252,7 @@ def host_copy(array: Any) -> Array:
 
 def to_host(array: Any) -> Array:
     """Return an array of NumPy: a copy of one on a GPU, others as they are."""
-    result: Array = array.copy_to_host() if isinstance(array, DeviceArray) else array
+    result: Array = array.copy_to_host() if hasattr(array, "copy_to_host") else array
     return result
 
 

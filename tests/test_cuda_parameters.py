@@ -179,7 +179,7 @@ class DLPackArray:
         return 2, 0
 
     def __dlpack__(self, *, stream, **more):
-        assert stream == -1  # nobody is to wait for the GPU
+        assert stream == 1  # the default one, which is to wait for what the array is still computed from
         new = ctypes.pythonapi.PyCapsule_New
         new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
         return new(ctypes.addressof(self._tensor), b"dltensor", None)

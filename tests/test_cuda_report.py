@@ -37,15 +37,14 @@ def sizes(report):
 class Tensor:
     """What the report uses of torch's tensors, over memory of the GPU in software."""
 
-    def __init__(self, gpu, values):
-        self.values, self._gpu = values, gpu
-        self._address = gpu.add(values)
+    def __init__(self, values):
+        self.array = numbopt.Parameter(values, device="cuda").data
+        self.size = values.size
         self.grad = None
 
     @property
     def __cuda_array_interface__(self):
-        data = (self._address, False)
-        return {"shape": self.values.shape, "typestr": self.values.dtype.str, "data": data, "version": 3}
+        return self.array.__cuda_array_interface__
 
     def detach(self):
         return self
@@ -53,24 +52,19 @@ class Tensor:
     cpu = detach
 
     def numpy(self):
-        return self.values
-
-    def __eq__(self, other):
-        return self.values == other
-
-    __hash__ = None
+        return self.array.copy_to_host()
 
 
-def torch_in_software(gpu):
+def torch_in_software():
     torch = ModuleType("torch")
 
     def new(values, device, requires_grad=False):
         assert device == "cuda"
-        return Tensor(gpu, np.array(values, np.float32))
+        return Tensor(np.array(values, np.float32))
 
     class Optimizer:
         def __init__(self, tensors, fused, **options):
-            assert fused and all(tensor.grad is not None or tensor.values.size == 1027 for tensor in tensors)
+            assert fused and all(tensor.grad is not None or tensor.size == 1027 for tensor in tensors)
 
         def step(self):
             pass
@@ -78,15 +72,14 @@ def torch_in_software(gpu):
     torch.tensor = new
     torch.zeros = lambda size, **where: new(np.zeros(size), **where)
     torch.ones = lambda size, **where: new(np.ones(size), **where)
-    torch.zeros_like = lambda tensor: new(np.zeros_like(tensor.values), "cuda")
-    torch.ones_like = lambda tensor: new(np.ones_like(tensor.values), "cuda")
+    torch.zeros_like = lambda tensor: new(np.zeros(tensor.size), "cuda")
+    torch.ones_like = lambda tensor: new(np.ones(tensor.size), "cuda")
     torch.optim = SimpleNamespace(**dict.fromkeys(("SGD", "Adam", "AdamW", "Adagrad"), Optimizer))
     torch.cuda = SimpleNamespace(
         is_available=lambda: True,
         is_initialized=lambda: False,
         synchronize=lambda: None,
-        graph=lambda captured: contextlib.nullcontext(),
-        CUDAGraph=lambda: SimpleNamespace(replay=lambda: None),
+        CUDAGraph=SimpleNamespace,
     )
     return torch
 
@@ -111,27 +104,35 @@ def test_without_other_packages(report, sizes, monkeypatch):
 
 
 def test_beside_torch(report, sizes, gpu, monkeypatch):
-    torch = torch_in_software(gpu)
+    torch = torch_in_software()
     monkeypatch.setitem(sys.modules, "torch", torch)
     (line,) = [line for line in report.bandwidth(sizes) if line.startswith("| AMSGrad") and "torch fused" in line]
     assert cells(line) == 6
     assert all("torch fused" in line for line in report.host_time(sizes)[-2:])
     assert any(line.startswith("| torch | right") for line in report.other_libraries(sizes))
-    gpu.streams.add(5)
-    monkeypatch.setattr(gpu, "capturing", {5})
-    with numbopt.cuda.stream(5):
+    stream = gpu.new_stream()
+
+    @contextlib.contextmanager
+    def graph(captured):
+        gpu.capturing.add(stream)
+        yield
+        raise AssertionError("not refused")
+
+    torch.cuda.graph = graph
+    monkeypatch.setattr(gpu, "capturing", set())
+    with numbopt.cuda.stream(stream):
         assert "refused, what numbopt launches cannot be part of a CUDA graph" in report.graph(sizes)[0]
     assert float(report.distance_to_torch(torch, "SGD")) > 0  # this torch does not step
 
 
 def test_cupy_and_jax(report, sizes, gpu, monkeypatch):
     cupy, jax = ModuleType("cupy"), ModuleType("jax")
-    cupy.zeros = lambda size, dtype: Tensor(gpu, np.zeros(size, dtype))
-    cupy.ones = lambda size, dtype: Tensor(gpu, np.ones(size, dtype))
+    cupy.zeros = lambda size, dtype: Tensor(np.zeros(size, dtype))
+    cupy.ones = lambda size, dtype: Tensor(np.ones(size, dtype))
     cupy.asnumpy = Tensor.numpy
     cupy.cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=0))
     jax.devices = lambda kind: ["GPU"]
-    jax.device_put = lambda values, device: Tensor(gpu, values)
+    jax.device_put = lambda values, device: Tensor(values)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "jax", jax)
     lines = report.other_libraries(sizes)
