@@ -1,13 +1,16 @@
 """Compare numbopt's L-BFGS and nonlinear conjugate gradients with SciPy's and torch's.
 
-Run ``python asv_bench/lbfgs_report.py [solved] [accuracy] [defaults] [overhead]``: all parts without arguments.
-Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where it is
-not installed.
+Run ``python asv_bench/lbfgs_report.py [solved] [accuracy] [defaults] [overhead] [calls] [first_call]``: all parts
+without arguments. Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where
+it is not installed.
 """
 
 import contextlib
 import functools
+import os
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 
@@ -194,34 +197,101 @@ def measured_overhead(n, history_size, count):
     BLAS uses one thread, with which SciPy is faster at every size here.
     """
     solvers = (numbopt_solver(qn.LBFGS, history_size), SOLVERS["SciPy L-BFGS-B 10"])
+    return _compared_overhead(*solvers, *quadratic(n), count, rounds=15)
+
+
+def calls():
+    """Microseconds per evaluation outside the objective in whole calls of minimize, set-up included; medians of 51."""
+    print(f"{'':10s} {'n':>5s} {'maxcor':>7s} {'numbopt':>8s} {'SciPy, 10':>10s} {'ratio':>6s}")
+    for problem in (quadratic, rosenbrock):
+        for n in (2, 10, 100, 1000):
+            for maxcor in (None, 10):
+                ratio, ours, theirs = measured_calls(problem, n, maxcor)
+                print(
+                    f"{problem.__name__:10s} {n:5d} {maxcor or 'default':>7} {1e6 * ours:8.2f} {1e6 * theirs:10.2f} "
+                    f"{ratio:6.3f}",
+                    flush=True,
+                )
+
+
+def measured_calls(problem, n, maxcor):
+    """Return what `measured_overhead` returns for `minimize` with default tolerances, up to 600 evaluations."""
+
+    def ours(function, x):
+        numbopt_minimize(function, x, jac=True, options={"maxcor": maxcor})
+
+    return _compared_overhead(ours, scipy_solver("L-BFGS-B", maxcor=10), *problem(n), 600, rounds=51)
+
+
+def _compared_overhead(ours, theirs, function, start, count, rounds):
+    overheads = [functools.partial(overhead_of, solver, function, start, count) for solver in (ours, theirs)]
     with threadpool_limits(1, "blas"):
-        return interleaved(*(functools.partial(overhead_of, solver, n, count) for solver in solvers), rounds=15)
+        overheads[0]()  # compiles
+        return interleaved(*overheads, rounds=rounds)
 
 
-def overhead_of(solver, n, count) -> float:
-    """Return the seconds per evaluation that a solver takes beside the objective."""
-    eigenvalues = np.geomspace(1, 1e4, n)
+def overhead_of(solver, function, start, count) -> float:
+    """Return the seconds per evaluation that a solver takes beside the objective, stopped after ``count``."""
     inside, evaluations = 0.0, 0
 
-    def function(x):
+    def timed(x):
         nonlocal inside, evaluations
         begin = time.perf_counter()
-        g = eigenvalues * x
-        f = float(g @ x) / 2 - float(np.sum(x))
-        g -= 1
+        pair = function(x)
         evaluations += 1
         inside += time.perf_counter() - begin
         if evaluations >= count:
             raise Stop
-        return f, g
+        return pair
 
     begin = time.perf_counter()
     with contextlib.suppress(Stop):
-        solver(function, np.zeros(n))
+        solver(timed, start)
     return (time.perf_counter() - begin - inside) / evaluations
 
 
+def quadratic(n):
+    """Return a quadratic of n variables with condition 1e4, and a start."""
+    eigenvalues = np.geomspace(1, 1e4, n)
+
+    def function(x):
+        g = eigenvalues * x
+        f = float(g @ x) / 2 - float(np.sum(x))
+        g -= 1
+        return f, g
+
+    return function, np.zeros(n)
+
+
+def rosenbrock(n):
+    """Return the chained Rosenbrock function of n variables, and a start."""
+
+    def function(x):
+        a, b = 1 - x[:-1], x[1:] - x[:-1] ** 2
+        g = np.zeros_like(x)
+        g[1:] = 200 * b
+        g[:-1] -= 2 * a + 400 * b * x[:-1]
+        return float(a @ a + 100 * (b @ b)), g
+
+    return function, np.tile([-1.2, 1.0], n // 2)
+
+
+def first_call():
+    """Seconds of the first call in a fresh process, after the imports: with an empty cache, and with a filled one."""
+    program = (
+        "import time, numpy, scipy.optimize, numbopt; begin = time.perf_counter();"
+        "numbopt.minimize(lambda x: (float(x @ x), 2 * x), numpy.ones(10), jac=True);"
+        "print(time.perf_counter() - begin)"
+    )
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            run = functools.partial(
+                subprocess.check_output, [sys.executable, "-c", program], env={**os.environ, "NUMBA_CACHE_DIR": folder}
+            )
+            print(f"cold {float(run()):.2f}, warm {float(run()):.2f}", flush=True)
+
+
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["solved", "accuracy", "defaults", "overhead"]:
+    for part in sys.argv[1:] or ["solved", "accuracy", "defaults", "overhead", "calls", "first_call"]:
         print(f"\n{part}: {globals()[part].__doc__}")
         globals()[part]()
