@@ -106,6 +106,7 @@ def help_team(vectors, board, factors, parts):
             yield_processor()
 
 
+@_inlined
 def _run(kind, out, a, b, u, v, team):
     if out.size <= BLOCK:
         return _block(kind, out, a, b, u, v)
