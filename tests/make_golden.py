@@ -20,26 +20,31 @@ FOLDER = Path(__file__).parent / "golden"
 class TorchRun:
     """A run of torch's optimizer; its loop over single tensors is the reference."""
 
-    def __init__(self, case, dtype, grouping):
-        self.parameters = [torch.nn.Parameter(torch.from_numpy(p)) for p in problem.starting_parameters(dtype)]
+    def __init__(self, case, dtype, grouping, *, device="cpu", fused=False):
+        self._device = device
+        self.parameters = [torch.nn.Parameter(self._tensor(p)) for p in problem.starting_parameters(dtype)]
         options = {
             name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for name, value in case.options.items()
         }
+        implementation = {"fused": True} if fused else {"foreach": False}  # most classes know no fused
         groups = parameter_groups(case, self.parameters, grouping)
-        self.optimizer = getattr(torch.optim, case.cls)(groups, foreach=False, **options)
+        self.optimizer = getattr(torch.optim, case.cls)(groups, **implementation, **options)
+
+    def _tensor(self, array):
+        return torch.from_numpy(array).to(self._device)
 
     def step(self, gradients):
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = None if gradient is None else torch.from_numpy(gradient)
+            parameter.grad = None if gradient is None else self._tensor(gradient)
         self.optimizer.step()
 
     def values(self):
-        return [parameter.detach().numpy().copy() for parameter in self.parameters]
+        return [parameter.detach().cpu().numpy().copy() for parameter in self.parameters]
 
     def states(self):
         return [
-            {name: tensor.numpy().copy() for name, tensor in self.optimizer.state[parameter].items()}
+            {name: tensor.cpu().numpy().copy() for name, tensor in self.optimizer.state[parameter].items()}
             for parameter in self.parameters
         ]
 

@@ -4,6 +4,7 @@ import numpy as np
 from trajectory import parameter_groups
 
 import numbopt
+from numbopt.device_array import to_host
 
 
 class _Run:
@@ -28,6 +29,24 @@ class ParameterRun(_Run):
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()
+
+
+class DeviceRun(_Run):
+    """Parameters on a GPU that hold their gradients."""
+
+    def __init__(self, case, grouping, start):
+        super().__init__(case, grouping, [numbopt.Parameter(array, device="cuda") for array in start])
+
+    def step(self, gradients):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = None if gradient is None else numbopt.Parameter(gradient, device="cuda").data
+        self.optimizer.step()
+
+    def values(self):
+        return [parameter.to("cpu").data for parameter in self.parameters]
+
+    def states(self):
+        return [{name: to_host(value) for name, value in state.items()} for state in super().states()]
 
 
 class ArrayRun(_Run):

@@ -7,6 +7,7 @@ the end of an allocation and streams that do not exist are faults.
 import ctypes
 import enum
 import os
+import threading
 from collections import Counter
 from types import SimpleNamespace
 
@@ -59,11 +60,19 @@ class SoftwareDriver:
         self.capturing = set()
         self.ordinal_of = {}
         self._process = os.getpid()
+        self._lock = threading.Lock()
 
     def __getattribute__(self, name):
-        if name.startswith("cu"):
-            self.asked[name] += 1
-        return super().__getattribute__(name)
+        value = super().__getattribute__(name)
+        if not name.startswith("cu"):
+            return value
+        self.asked[name] += 1
+
+        def one_at_a_time(*arguments):
+            with self._lock:
+                return value(*arguments)
+
+        return one_at_a_time
 
     @property
     def used(self):

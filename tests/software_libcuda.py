@@ -11,7 +11,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from software_gpu import SoftwareDriver
+from software_gpu import CONTEXT, Result, SoftwareDriver
 
 _SOURCE = """
 #include <stdint.h>
@@ -27,7 +27,21 @@ int cuGetProcAddress(const char *name, void **function, int version, uint64_t fl
 """
 
 _INT, _UINT, _WORD, _TEXT, _FLOAT = ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_float
-_FUNCTIONS = {  # what comes back through pointers, which stand first, and what is given
+_OF_NUMBA = {  # what Numba's own arrays and streams need beside those of numbopt
+    "cuDriverGetVersion": ([_INT], []),
+    "cuDeviceGetCount": ([_INT], []),
+    "cuDeviceGetName": ([], [_WORD, _INT, _INT]),
+    "cuDeviceGetUuid": ([], [_WORD, _INT]),
+    "cuCtxPushCurrent": ([], [_WORD]),
+    "cuCtxPopCurrent": ([_WORD], []),
+    "cuCtxGetDevice": ([_INT], []),
+    "cuMemGetInfo": ([_WORD, _WORD], []),
+    "cuMemcpyHtoD": ([], [_WORD, _WORD, _WORD]),
+    "cuMemcpyDtoH": ([], [_WORD, _WORD, _WORD]),
+    "cuStreamDestroy": ([], [_WORD]),
+    "cuCtxSynchronize": ([], []),
+}
+_FUNCTIONS = _OF_NUMBA | {  # what comes back through pointers, which stand first, and what is given
     "cuInit": ([], [_UINT]),
     "cuCtxGetCurrent": ([_WORD], []),
     "cuDeviceGet": ([_INT], [_INT]),
@@ -54,6 +68,46 @@ _FUNCTIONS = {  # what comes back through pointers, which stand first, and what 
 }
 
 
+class Driver(SoftwareDriver):
+    """What Numba asks for, too."""
+
+    def cuDriverGetVersion(self):
+        return Result(0), 13000
+
+    def cuDeviceGetCount(self):
+        return Result(0), 1
+
+    def cuDeviceGetName(self, *arguments):
+        return (Result(0),)  # it has none
+
+    cuDeviceGetUuid = cuDeviceGetName
+
+    def cuCtxPushCurrent(self, context):
+        return (Result(0),)
+
+    def cuCtxPopCurrent(self):
+        return Result(0), CONTEXT
+
+    def cuCtxGetDevice(self):
+        return Result(0), 0
+
+    def cuCtxSynchronize(self):
+        return (Result(0),)
+
+    def cuMemGetInfo(self):
+        return Result(0), self.capacity - self.used, self.capacity
+
+    def cuMemcpyHtoD(self, target, source, size):
+        return super().cuMemcpyHtoDAsync(target, source, size, 0)
+
+    def cuMemcpyDtoH(self, target, source, size):
+        return super().cuMemcpyDtoHAsync(target, source, size, 0)
+
+    def cuStreamDestroy(self, stream):
+        self.streams.remove(stream)
+        return (Result(0),)
+
+
 def load():
     """Let NVIDIA's bindings find the GPU in software as the driver of this process."""
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +115,7 @@ def load():
         command = ["cc", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-x", "c", "-", "-o", path]
         subprocess.run(command, input=_SOURCE, text=True, check=True)
         library = ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)  # who opens it by name gets this one
-    driver = SoftwareDriver()
+    driver = Driver()
     objects = {}  # behind the handles of modules and kernels
     functions = {name: _callback(driver, name, objects) for name in _FUNCTIONS}
 

@@ -1,6 +1,8 @@
 """What stands around parameters on a GPU works: groups, clipping, bounds, averages, checkpoints, hooks."""
 
+import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -193,6 +195,43 @@ def test_memory_is_given_back(gpu):
     before = len(gpu.allocations)
     train()
     assert len(gpu.allocations) == before
+
+
+# ---- threads and processes
+
+
+def test_several_threads(gpu):
+    def train(device):
+        found = parameters(device)
+        steps(numbopt.Adam(found, lr=0.1, max_grad_norm=0.5), found)
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        for device in pool.map(train, ["cuda"] * 8):
+            assert_equal(train("cpu"), device)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_says_that_it_has_no_gpu(gpu):
+    found = parameters("cuda")
+    optimizer = numbopt.Adam(found, lr=0.1)
+    steps(optimizer, found)
+    child = os.fork()
+    if not child:
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            os._exit(0 if "use the start method 'spawn'" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    steps(optimizer, found)
+    host = parameters("cpu")
+    optimizer = numbopt.Adam(host, lr=0.1)
+    for _ in range(2):
+        steps(optimizer, host)
+    assert_equal(host, found)
 
 
 # ---- clipping and bounds

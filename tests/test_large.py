@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import numbopt
+from numbopt import device_array
 
 
 @pytest.mark.slow
@@ -25,6 +26,25 @@ def test_more_elements_than_32_bits_count():
     for number, start in enumerate(range(0, size, chunk)):
         part = x[start : start + chunk]
         expected = np.float32(1) - np.float32(0.5) * (pattern[: part.size] * np.float32(number % 8))
+        assert np.array_equal(part, expected), f"from element {start}"
+
+
+@pytest.mark.slow
+def test_more_elements_than_32_bits_count_on_a_gpu(gpu):
+    """Needs 18 GB there."""
+    size, chunk = 2**31 + 5, 1 << 24
+    pattern = np.arange(chunk, dtype=np.float32)  # as above
+    try:
+        x, gradient = (device_array.zeros(size, np.float32, "cuda") for _ in range(2))
+    except MemoryError as error:
+        pytest.skip(str(error))
+    for number, start in enumerate(range(0, size, chunk)):
+        part = gradient[start : start + chunk]
+        device_array.copy_values(part, pattern[: part.size] * np.float32(number % 8))
+    numbopt.SGD([x], lr=0.5).step(grads=[gradient])
+    for number, start in enumerate(range(0, size, chunk)):
+        part = x[start : start + chunk].copy_to_host()
+        expected = np.float32(-0.5) * (pattern[: part.size] * np.float32(number % 8))
         assert np.array_equal(part, expected), f"from element {start}"
 
 
