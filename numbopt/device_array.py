@@ -152,7 +152,8 @@ def as_device_array(value: Any) -> DeviceArray:
         view = StridedMemoryView.from_dlpack(value, stream_ptr=_device.current_stream() or _DLPACK_DEFAULT_STREAM)
         dtype = np.dtype(view.dtype)
         strides = None if view.strides is None else tuple(stride * dtype.itemsize for stride in view.strides)
-        array = DeviceArray(view.ptr, tuple(view.shape), dtype, view, strides, view.readonly)
+        read_only = view.readonly or (interface is not None and interface["data"][1])  # not all DLPack can say it
+        array = DeviceArray(view.ptr, tuple(view.shape), dtype, view, strides, read_only)
     else:
         if interface.get("mask") is not None:
             raise ValueError("the array has a mask; pass an array without one")

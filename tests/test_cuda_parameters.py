@@ -194,6 +194,23 @@ def test_arrays_by_dlpack(values, gpu):
     np.testing.assert_array_equal(numbopt.Parameter(array).data.copy_to_host(), values / 2)
 
 
+class ArrayOfJAX(DLPackArray):
+    """Nobody may write into it; DLPack without a version cannot say so."""
+
+    @property
+    def __cuda_array_interface__(self):
+        return self.array.__cuda_array_interface__ | {"data": (self.array.address, True), "version": 2}
+
+
+def test_read_only_arrays_stay_so_by_dlpack(gpu):
+    array = ArrayOfJAX(np.ones(3))
+    with pytest.raises(ValueError, match="is read-only"):
+        numbopt.SGD([array])
+    parameter = on_gpu(np.zeros(3))
+    numbopt.SGD([parameter], lr=1).step(grads=[array])
+    np.testing.assert_array_equal(parameter.data.copy_to_host(), -1)
+
+
 class Arrays:
     """Stands for CuPy: makes arrays of its own from others."""
 
@@ -271,8 +288,9 @@ def test_a_step_is_not_captured_in_a_graph(gpu, monkeypatch):
     parameter = on_gpu(np.zeros(3))
     parameter.grad = parameter.data
     optimizer = numbopt.Adam([parameter])
-    optimizer.step()
     stream = gpu.new_stream()
+    with numbopt.cuda.stream(stream):
+        optimizer.step()
     monkeypatch.setattr(gpu, "capturing", {stream})
     for captured in (optimizer.step, optimizer.zero_grad):
         with numbopt.cuda.stream(stream), pytest.raises(RuntimeError, match="cannot be part of a CUDA graph"):
