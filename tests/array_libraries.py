@@ -4,6 +4,7 @@ Making one raises an ImportError or RuntimeError where the library is not instal
 """
 
 import contextlib
+import os
 
 import numpy as np
 
@@ -95,6 +96,7 @@ class JAX:
     exports_dlpack = True
 
     def __init__(self):
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # it would take most of the memory
         import jax
 
         self._gpu = jax.devices("gpu")[0]
@@ -102,7 +104,7 @@ class JAX:
         self.module, self.version = jax, jax.__version__
 
     def array(self, values):
-        return self.module.device_put(values, self._gpu).block_until_ready()
+        return self.module.device_put(values, self._gpu)
 
     def values(self, array):
         return np.array(array)

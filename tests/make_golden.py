@@ -14,6 +14,7 @@ from closure_problem import FUNCTIONS, STEPS, starting_point
 from trajectory import GROUPINGS, follow, parameter_groups
 
 SUPPORTED_TORCH = "2.13.0"
+FUSED = ("SGD", "Adam", "AdamW", "Adagrad")  # the classes with fused kernels on CUDA, for real numbers
 FOLDER = Path(__file__).parent / "golden"
 
 

@@ -15,16 +15,15 @@ torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
     pytest.skip("torch finds no GPU", allow_module_level=True)
 
-from make_golden import TorchRun  # noqa: E402
-
-FUSED = ("SGD", "Adam", "AdamW", "Adagrad")
+from make_golden import FUSED, TorchRun  # noqa: E402
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_every_step_equals_torch(case, dtype):
-    fused = case.cls in FUSED and np.dtype(dtype).kind == "f"
     for grouping, pattern in product(GROUPINGS, problem.PATTERNS):
+        # With momentum, torch's fused SGD fails where some parameters have had a gradient and some not.
+        fused = case.cls in FUSED and np.dtype(dtype).kind == "f" and pattern == "every gradient"
         run = TorchRun(case, dtype, grouping, device="cuda", fused=fused)
         expected = follow(run, dtype, pattern, kept_steps=problem.STEPS)
         actual = follow(
