@@ -49,7 +49,6 @@ class SoftwareDriver:
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76
     )
     CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
-    CUevent_flags = SimpleNamespace(CU_EVENT_DEFAULT=0)
 
     def __init__(self):
         self.memory = Memory()

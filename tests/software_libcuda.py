@@ -61,6 +61,7 @@ _FUNCTIONS = _OF_NUMBA | {  # what comes back through pointers, which stand firs
     "cuEventCreate": ([_WORD], [_UINT]),
     "cuEventRecord": ([], [_WORD, _WORD]),
     "cuEventSynchronize": ([], [_WORD]),
+    "cuEventDestroy": ([], [_WORD]),
     "cuEventElapsedTime": ([_FLOAT], [_WORD, _WORD]),
     "cuModuleLoadData": ([_WORD], [_TEXT]),
     "cuModuleGetFunction": ([_WORD], [_WORD, _TEXT]),
@@ -71,16 +72,16 @@ _FUNCTIONS = _OF_NUMBA | {  # what comes back through pointers, which stand firs
 class Driver(SoftwareDriver):
     """What Numba asks for, too."""
 
-    def cuDriverGetVersion(self):
-        return Result(0), 13000
-
     def cuDeviceGetCount(self):
         return Result(0), 1
 
-    def cuDeviceGetName(self, *arguments):
-        return (Result(0),)  # it has none
+    def cuDeviceGetName(self, buffer, length, device):
+        _, name = super().cuDeviceGetName(length, device)
+        ctypes.memmove(buffer, name, length)
+        return (Result(0),)
 
-    cuDeviceGetUuid = cuDeviceGetName
+    def cuDeviceGetUuid(self, *arguments):
+        return (Result(0),)  # it has none
 
     def cuCtxPushCurrent(self, context):
         return (Result(0),)

@@ -1,149 +1,129 @@
-"""The report that a machine with a GPU makes runs to its end, with the packages beside it and without them."""
+"""The report of a GPU runs to its end: all of it, at small sizes and for once each, whatever times that gives."""
 
-import contextlib
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
+from cases import CASES, CLOSURE_CASES
 
 import numbopt
+from numbopt import _table
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def report(gpu, monkeypatch):
-    path = ROOT / "asv_bench" / "gpu_report.py"
-    if not path.exists():
-        pytest.skip("asv_bench is not here")
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    spec = importlib.util.spec_from_file_location("gpu_report", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for peer in ("torch", "cupy", "jax"):
-        monkeypatch.setitem(sys.modules, peer, None)  # importing it is an ImportError
-    monkeypatch.setattr(module.shutil, "which", lambda tool: None)
-    return module
+pytest.importorskip("numba_cuda")
 
 
 @pytest.fixture
-def sizes(report):
-    return report.Sizes(large=5000, small=10, parameters=3, rounds=2, host_steps=3)
+def gpu_report(gpu, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(numbopt.__file__).parents[1] / "asv_bench"))
+    import gpu_report
+
+    for name, value in {
+        "HOLD": 8,
+        "RUNS": 1,
+        "CALLS": 1,
+        "MANY": 3,
+        "TORCH_DEVICE": "cuda" if gpu.is_real else "cpu",
+    }.items():
+        monkeypatch.setattr(gpu_report, name, value)
+    monkeypatch.setattr(gpu_report, "CASES", [case for case in CASES if case.id in ("Adam-default", "ASGD-default")])
+    monkeypatch.setattr(gpu_report, "CLOSURE_CASES", CLOSURE_CASES[2:])
+    monkeypatch.setattr(gpu_report, "DTYPES", ("float32", "complex128"))
+    return gpu_report
 
 
-class Tensor:
-    """What the report uses of torch's tensors, over memory of the GPU in software."""
+class Library:
+    """A library of arrays whose arrays are those of numbopt."""
 
-    def __init__(self, values):
-        self.array = numbopt.Parameter(values, device="cuda").data
-        self.size = values.size
-        self.grad = None
+    version = "1.2.3"
 
-    @property
-    def __cuda_array_interface__(self):
-        return self.array.__cuda_array_interface__
-
-    def detach(self):
-        return self
-
-    cpu = detach
-
-    def numpy(self):
-        return self.array.copy_to_host()
+    def array(self, values):
+        return numbopt.Parameter(values, device="cuda").data
 
 
-def torch_in_software():
-    torch = ModuleType("torch")
-
-    def new(values, device, requires_grad=False):
-        assert device == "cuda"
-        return Tensor(np.array(values, np.float32))
-
-    class Optimizer:
-        def __init__(self, tensors, fused, **options):
-            assert fused and all(tensor.grad is not None or tensor.size == 1027 for tensor in tensors)
-
-        def step(self):
-            pass
-
-    torch.tensor = new
-    torch.zeros = lambda size, **where: new(np.zeros(size), **where)
-    torch.ones = lambda size, **where: new(np.ones(size), **where)
-    torch.zeros_like = lambda tensor: new(np.zeros(tensor.size), "cuda")
-    torch.ones_like = lambda tensor: new(np.ones(tensor.size), "cuda")
-    torch.optim = SimpleNamespace(**dict.fromkeys(("SGD", "Adam", "AdamW", "Adagrad"), Optimizer))
-    torch.cuda = SimpleNamespace(
-        is_available=lambda: True,
-        is_initialized=lambda: False,
-        synchronize=lambda: None,
-        CUDAGraph=SimpleNamespace,
-    )
-    return torch
+class Missing:
+    def __init__(self):
+        raise ImportError("no such library")
 
 
-def cells(line):
-    return line.count("|")
-
-
-def test_without_other_packages(report, sizes, monkeypatch):
-    monkeypatch.setattr("cases.CASES", [case for case in __import__("cases").CASES if case.cls in ("SGD", "Rprop")])
-    lines = report.report(sizes)
-    text = "\n".join(lines)
-    assert "a GPU in software, driver for CUDA 13.5" in text
-    assert "torch is not installed" in text and "compute-sanitizer: not installed" in text
-    start = lines.index("| optimizer | against the CPU | against torch fused, float32 |") + 2
-    assert {line.split("|")[1].strip() for line in lines[start : start + 2]} == {"SGD", "Rprop"}
-    assert all(float(line.split("|")[2]) <= 16 for line in lines[start : start + 2])
-    for name in report.RULES:
-        (line,) = [line for line in lines if line.startswith(f"| {name} | ") and "of its bandwidth" in line]
-        assert "GB/s" in line
-        assert cells(line) == 6
-
-
-def test_beside_torch(report, sizes, gpu, monkeypatch):
-    torch = torch_in_software()
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    (line,) = [line for line in report.bandwidth(sizes) if line.startswith("| AMSGrad") and "torch fused" in line]
-    assert cells(line) == 6
-    assert all("torch fused" in line for line in report.host_time(sizes)[-2:])
-    assert any(line.startswith("| torch | right") for line in report.other_libraries(sizes))
-    stream = gpu.new_stream()
-
-    @contextlib.contextmanager
-    def graph(captured):
-        gpu.capturing.add(stream)
-        yield
-        raise AssertionError("not refused")
-
-    torch.cuda.graph = graph
-    monkeypatch.setattr(gpu, "capturing", set())
-    with numbopt.cuda.stream(stream):
-        assert "refused, what numbopt launches cannot be part of a CUDA graph" in report.graph(sizes)[0]
-    assert float(report.distance_to_torch(torch, "SGD")) > 0  # this torch does not step
-
-
-def test_cupy_and_jax(report, sizes, gpu, monkeypatch):
-    cupy, jax = ModuleType("cupy"), ModuleType("jax")
-    cupy.zeros = lambda size, dtype: Tensor(np.zeros(size, dtype))
-    cupy.ones = lambda size, dtype: Tensor(np.ones(size, dtype))
-    cupy.asnumpy = Tensor.numpy
-    cupy.cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=0))
-    jax.devices = lambda kind: ["GPU"]
-    jax.device_put = lambda values, device: Tensor(values)
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setitem(sys.modules, "jax", jax)
-    lines = report.other_libraries(sizes)
-    for name in ("cupy", "jax"):
-        assert any(line.startswith(f"| {name} | right | ") for line in lines)
-
-
-def test_sanitizer(report, sizes, monkeypatch):
-    monkeypatch.setattr(report.shutil, "which", lambda tool: tool)
-    outcome = SimpleNamespace(stdout="========= ERROR SUMMARY: 0 errors\n", stderr="")
+def test_all_of_the_report(gpu_report, monkeypatch, tmp_path):
     commands = []
-    monkeypatch.setattr(report.subprocess, "run", lambda command, **how: commands.append(command) or outcome)
-    assert report.sanitizer(sizes) == ["compute-sanitizer: ========= ERROR SUMMARY: 0 errors"]
-    compile(commands[0][-1], "script", "exec")
+
+    def python(*arguments, before=()):
+        commands.append([*before, *arguments])
+        return CompletedProcess(arguments, 0, "...\n25 passed\n", "")
+
+    monkeypatch.setattr(gpu_report, "python", python)
+    monkeypatch.setattr(gpu_report, "LIBRARIES", (Library, Missing))
+    monkeypatch.setattr(gpu_report.shutil, "which", lambda name: name)
+    output = tmp_path / "results.md"
+    assert gpu_report.report(output, 1100) == 0, output.read_text()
+    text = output.read_text()
+    assert "a GPU in software, driver" in text and "Library: 1.2.3, Missing: not here (no such library)" in text
+    for title in ("Results", "Tests", "Bandwidth", "Loads", "Blocks", "Host", "compute-sanitizer"):
+        assert f"\n## {title}\n" in text
+    rows = ("Adam | 2", "ASGD | 2", "LBFGS-strong-wolfe | 1", "RMSprop | 1e+03 | 20", "two vectors", "65536", "step()")
+    for row in rows:
+        assert f"\n| {row}" in text
+    assert text.count("| 25 passed |") == 5
+    assert [command[0] for command in commands] == ["-m"] + ["compute-sanitizer"] * 4
+
+
+def test_a_section_that_fails_does_not_end_the_report(gpu_report, monkeypatch, tmp_path):
+    def fail(*arguments, **more):
+        raise RuntimeError("no such call")
+
+    monkeypatch.setattr(gpu_report, "follow", fail)
+    monkeypatch.setattr(
+        gpu_report, "python", lambda *arguments, **more: CompletedProcess(arguments, 3, "a\nb\n", "c\n")
+    )
+    for name in ("bandwidth", "memory_access", "blocks", "host"):
+        section = getattr(gpu_report, name)
+        monkeypatch.setattr(gpu_report, name, lambda size: iter(()))
+        getattr(gpu_report, name).__doc__ = section.__doc__
+    monkeypatch.setattr(gpu_report.shutil, "which", lambda name: None)
+    output = tmp_path / "results.md"
+    assert gpu_report.report(output, 10) == 1
+    text = output.read_text()
+    assert "RuntimeError: no such call" in text
+    assert "exit status 3: a <br> b <br> c" in text
+    assert "| compute-sanitizer | not here |" in text
+
+
+def test_other_ways_to_load_compute_the_same(gpu_report):
+    import gpu_variants
+
+    results = []
+    for template in (None, gpu_variants.four_numbers_ahead, gpu_variants.two_vectors_ahead):
+        optimizer, _ = gpu_report.stepping("Adam", 4096 + 1024 + 8)
+        (table,) = optimizer._tables
+        launch = gpu_variants.launch(optimizer, template) if template else table._launch
+        _table.run(launch.calls())
+        results.append(optimizer.param_groups[0]["params"][0].to("cpu").data)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_what_the_sanitizer_runs(gpu_report, capsys):
+    exec(gpu_report.CHECKED, {})
+    assert float(capsys.readouterr().out) == pytest.approx(np.sqrt(2 * 1027), rel=1e-6)
+
+
+def test_programs(gpu_report):
+    done = gpu_report.python("-c", "import numbopt; print(numbopt.__file__)")
+    assert gpu_report.summary(done) == numbopt.__file__
+    assert gpu_report.output_of(sys.executable, "-c", "print(7)") == "7\n"
+    assert "no-such-program" in gpu_report.output_of("no-such-program")
+
+
+def test_without_a_gpu(gpu_report, monkeypatch):
+    monkeypatch.setattr(numbopt.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu_report.sys, "argv", ["gpu_report.py"])
+
+    def nothing(*arguments, **more):
+        raise RuntimeError("there is no GPU to use")
+
+    monkeypatch.setattr(numbopt, "Parameter", nothing)
+    with pytest.raises(RuntimeError, match="there is no GPU to use"):
+        gpu_report.main()
