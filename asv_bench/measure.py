@@ -1,6 +1,5 @@
 """Ratios of times that hold on a noisy machine: both sides interleaved, the median of the ratios."""
 
-import functools
 import gc
 import statistics
 import time
@@ -44,7 +43,17 @@ def _run(function, seconds):
     """Return a function that calls ``function`` for so many seconds and returns the time of one call."""
     function()
     function()
-    return functools.partial(_time, function, max(1, round(seconds / max(_time(function, 1), 1e-9))))
+    repeats = max(1, round(seconds / max(_time(function, 1), 1e-9)))
+
+    def run():
+        time.sleep(_SPINNING)
+        function()
+        return _time(function, repeats)
+
+    return run
+
+
+_SPINNING = 0.02  # seconds for which a pool of threads may spin after its work, on a processor that others need now
 
 
 def _time(function, repeats):

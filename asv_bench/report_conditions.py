@@ -20,7 +20,6 @@ from references import THREADS
 
 import numbopt
 from numbopt import _table
-from numbopt._kernels import threads
 
 SIZES = [1_000, 10_000, 30_000, 100_000, 300_000, 1_000_000]
 ROUNDS = 31
@@ -57,18 +56,26 @@ def choice(condition, size, dtype):
 
 
 def with_threads(count, size, dtype):
-    """Return a step of Adam that one thread does, that all do as far as there are blocks for them, or as it comes."""
+    """Return a step of Adam that one thread does, that all do, or (``None``) as it comes."""
     numbopt.set_num_threads(THREADS)
+    step = work.step("Adam", size, dtype)
     if count is None:
-        return work.step("Adam", size, dtype)
-    automatic = _table.PARALLEL_FROM, threads._CHUNKS_PER_THREAD
-    _table.PARALLEL_FROM, threads._CHUNKS_PER_THREAD = (sys.maxsize, 1) if count == 1 else (0, 1)
+        return step
+    automatic = _table.BYTES_PER_THREAD
+    _table.BYTES_PER_THREAD = sys.maxsize if count == 1 else 1
     try:
-        step = work.step("Adam", size, dtype)
         step()  # makes the launch
     finally:
-        _table.PARALLEL_FROM, threads._CHUNKS_PER_THREAD = automatic
+        _table.BYTES_PER_THREAD = automatic
+    step.func.__self__._tables[0]._launch._choice = AlwaysHelped()
     return step
+
+
+class AlwaysHelped:
+    """In the place of a `HelpChoice`."""
+
+    def timed(self, help_calls, run, work):
+        return [*help_calls(), run]
 
 
 @contextlib.contextmanager
@@ -92,9 +99,9 @@ def between_products(size):
         step()
         return time.perf_counter() - start
 
-    shared, alone = with_threads(None, size, np.float32), with_threads(1, size, np.float32)
+    automatic, alone = with_threads(None, size, np.float32), with_threads(1, size, np.float32)
     measured = interleaved(
-        functools.partial(after_a_product, shared), functools.partial(after_a_product, alone), rounds=101
+        functools.partial(after_a_product, automatic), functools.partial(after_a_product, alone), rounds=101
     )
     line("after a product by BLAS", f"Adam, {size} float32", "one thread:", measured, "<= 1.2")
 

@@ -10,19 +10,16 @@ import numpy as np
 from numba import from_dtype, types
 
 from numbopt._device import check_launches
-from numbopt._kernels.cpu import Kernels, copy_kernels, kernels_for, squares_kernels, zero_kernels
+from numbopt._kernels.cpu import PROGRESS_LINE, Kernels, copy_kernels, kernels_for, squares_kernels, zero_kernels
 from numbopt._kernels.rule import Rule
-from numbopt._kernels.threads import HelpChoice, calls_for_help
+from numbopt._kernels.threads import HelpChoice, Job, calls_for_help, get_num_threads
 from numbopt.parameter import address_of
 
 BLOCK = 8192
 """Elements of a block at most: its arrays fit into the second-level cache."""
 
-CHUNK = 8 * BLOCK
-"""Elements that a thread claims at a time, at most: long enough runs for the memory to stream."""
-
-PARALLEL_FROM = 1 << 21
-"""Bytes of a launch from which waking other threads may pay."""
+BYTES_PER_THREAD = 1 << 20
+"""What a launch has to have for each thread that helps: another thread needs about as long to wake."""
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -34,8 +31,8 @@ class Blocks:
     ----------
     sizes : array of int, shape (n,)
         Elements of each buffer.
-    block : int
-        Elements of a block at most.
+    block : int, optional
+        Elements of a block at most; `BLOCK` unless given.
 
     Attributes
     ----------
@@ -45,7 +42,8 @@ class Blocks:
         First element and number of elements of each block.
     """
 
-    def __init__(self, sizes: Integers, block: int = BLOCK) -> None:
+    def __init__(self, sizes: Integers, block: int | None = None) -> None:
+        block = block or BLOCK
         counts = -(-sizes // block)
         self.buffer = np.repeat(np.arange(len(sizes)), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
@@ -68,24 +66,27 @@ class Launch:
 
     def __init__(self, kernels: Kernels, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
         work = rows[:, 0] + _ROW_OVERHEAD
-        self._help: Callable[[], object] | None = None
-        total = int(work.sum())
-        if total * scalars.itemsize * (rows.shape[1] - 2) < PARALLEL_FROM:
+        self._help: Job | None = None
+        self._work = int(work.sum())
+        self._most_threads = self._work * scalars.itemsize * (rows.shape[1] - 2) // BYTES_PER_THREAD
+        if self._most_threads < 2:
             self._run = functools.partial(_serial(kernels, scalars.dtype), rows, scalars)
             return
         kernel = _shared(kernels, scalars.dtype)
-        self._chunks = _equal_chunks(work, min(max(total // _CHUNKS, BLOCK), CHUNK))
+        chunks = _equal_chunks(work)
+        shares = np.linspace(0, len(chunks) - 1, min(self._most_threads, get_num_threads()) + 1).astype(np.int64)
         # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
-        progress = np.full(2, len(self._chunks), np.int64)
-        self._help = functools.partial(kernel, rows, scalars, self._chunks, progress, True)
-        self._run = functools.partial(kernel, rows, scalars, self._chunks, progress, False)
-        self._choice = HelpChoice()
+        progress = np.full(PROGRESS_LINE * len(shares), len(chunks), np.int64)
+        self._help = functools.partial(kernel, rows, scalars, chunks, shares, progress)
+        self._run = functools.partial(self._help, 0)
+        self._choice = _choice(kernel, scalars.dtype, self._work.bit_length())
 
     def calls(self) -> list[Callable[[], object]]:
         """Return what is to be called, in this order, to do the launch; all are functions written in C."""
         if self._help is None:
             return [self._run]
-        return self._choice.timed(functools.partial(calls_for_help, self._help, len(self._chunks) - 1), self._run)
+        help_calls = functools.partial(calls_for_help, self._help, self._most_threads)
+        return self._choice.timed(help_calls, self._run, self._work)
 
 
 @functools.cache
@@ -100,7 +101,7 @@ def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
 
 
 def _shared(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
-    return _compiled(kernels.shared, dtype, types.int64[::1], types.int64[::1], types.boolean)
+    return _compiled(kernels.shared, dtype, *[types.int64[::1]] * 3, types.int64)
 
 
 def _compile_ahead(kernels: Kernels, dtype: np.dtype[Any]) -> None:
@@ -108,14 +109,19 @@ def _compile_ahead(kernels: Kernels, dtype: np.dtype[Any]) -> None:
     _shared(kernels, dtype)
 
 
-_CHUNKS = 32  # at least, where they are of more than a block, so that threads finish together
+@functools.cache
+def _choice(kernel: Any, dtype: np.dtype[Any], magnitude: int) -> HelpChoice:
+    """Return what launches of about the same work share, so that a new one profits from what others took."""
+    return HelpChoice()
+
+
 _ROW_OVERHEAD = 64  # elements that take as long as starting on a row does
 
 
-def _equal_chunks(work: Integers, target: int) -> Integers:
-    """Cut rows into runs of about ``target`` work each; return where runs begin, and the end."""
+def _equal_chunks(work: Integers) -> Integers:
+    """Cut rows into runs of about `BLOCK` work each; return where runs begin, and the end."""
     done = np.cumsum(work)
-    last = np.flatnonzero(np.diff(done // target, append=np.iinfo(np.int64).max))
+    last = np.flatnonzero(np.diff(done // BLOCK, append=np.iinfo(np.int64).max))
     return np.concatenate([np.zeros(1, np.int64), last + 1])
 
 
@@ -151,8 +157,8 @@ class Table:
         Group and clock of each line whose parameters have a gradient.
     """
 
-    block: ClassVar[int] = BLOCK
-    """Elements of a row at most."""
+    block: ClassVar[int | None] = None
+    """Elements of a row at most; `BLOCK` unless given."""
 
     def __init__(
         self,

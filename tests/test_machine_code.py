@@ -105,7 +105,7 @@ def same_kernels(rule):
 @pytest.mark.parametrize("way", ["serial", "shared"])
 def test_each_type_is_compiled_once(rule, way, monkeypatch):
     if way == "shared":
-        monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
     cls, options = RULES[rule]
     known = {"params"} | cls([np.zeros(1)]).param_groups[0].keys()
     options = {name: value for name, value in options.items() if name in known}

@@ -25,7 +25,7 @@ SIZES = (997, 1, 32, 33)
 def small_is_parallel(monkeypatch):
     """Launches of a few hundred elements are cut into many blocks and worked on by several threads."""
     monkeypatch.setattr(_table, "BLOCK", 16)
-    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_serial_and_shared_launches_give_the_same_bits(case, dtype, monkeypatch,
     expected = trajectory(case, dtype)
     monkeypatch.setattr(_table, "BLOCK", 16)
     assert trajectory(case, dtype) == expected, "in blocks of another size"
-    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
     for count in (1, 2, 5):
         set_threads(count)
         assert trajectory(case, dtype) == expected, f"{count} threads"
@@ -76,7 +76,7 @@ def test_clipped_steps_within_bounds_of_each_element_give_the_same_bits(name, dt
     (case,) = (case for case in CASES if case.id == name)
     more = {"max_grad_norm": 0.5, "bounds": (np.array([-0.5]), 0.75)}
     expected = trajectory(case, dtype, **more)
-    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
     for count in (1, 2, 5):
         set_threads(count)
         assert trajectory(case, dtype, **more) == expected, f"{count} threads"
@@ -93,7 +93,7 @@ def test_norms_have_the_same_bits_serially_and_shared(dtype, monkeypatch, set_th
         return [numbopt.get_total_norm(some) for some in (*([array] for array in arrays), arrays)]
 
     expected = norms()
-    monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
     for count in (1, 2, 5):
         set_threads(count)
         assert norms() == expected, f"{count} threads"
@@ -150,7 +150,7 @@ def in_threads(count, work):
 def test_several_threads_step_optimizers_of_their_own(parallel, monkeypatch, set_threads):
     if parallel:
         monkeypatch.setattr(_table, "BLOCK", 16)
-        monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
         set_threads(2)
     classes = [numbopt.Adam, numbopt.SGD, numbopt.RMSprop, numbopt.Adam]
 
@@ -177,7 +177,7 @@ def test_several_threads_step_one_optimizer(parallel, monkeypatch, set_threads):
     """Each step is done as a whole, so that their order does not show where all have one gradient."""
     if parallel:
         monkeypatch.setattr(_table, "BLOCK", 16)
-        monkeypatch.setattr(_table, "PARALLEL_FROM", 0)
+        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
         set_threads(2)
     gradients = [np.linspace(-1, 1, 2000), np.linspace(-2, 3, 3)]
 
@@ -213,8 +213,8 @@ def test_helper_that_wakes_late_touches_nothing(small_is_parallel, set_threads):
     assert (array == -1).all()
     trap = np.zeros(500)
     rows[:, 2] += trap.ctypes.data - array.ctypes.data  # where a helper would write now
-    for _ in range(3):
-        launch._help()
+    for number in range(1, 4):
+        launch._help(number)
     assert (array == -1).all()
     assert not trap.any()
     rows[:, 2] += array.ctypes.data - trap.ctypes.data
@@ -224,23 +224,24 @@ def test_helper_that_wakes_late_touches_nothing(small_is_parallel, set_threads):
 
 def test_helper_that_wakes_before_the_first_launch_touches_nothing(small_is_parallel, monkeypatch):
     array = np.zeros(500)
-    monkeypatch.setattr(_table.Launch, "calls", lambda launch: [launch._help, launch._run])
+    monkeypatch.setattr(_table.Launch, "calls", lambda launch: [lambda: launch._help(1), launch._run])
     numbopt.SGD([array], lr=1.0).step(grads=[np.ones(500)])
     assert (array == -1).all()
 
 
-def test_helper_does_what_the_launching_thread_has_not_begun(small_is_parallel, set_threads):
+@pytest.mark.parametrize("shares", [1, 2, 5])
+def test_helper_does_what_the_launching_thread_has_not_begun(shares, small_is_parallel, set_threads):
     """Every chunk is done once, whoever comes when."""
-    set_threads(1)
+    set_threads(shares)
     array, gradient = np.zeros(5000), np.ones(5000)
     launch, _ = launch_of(array, gradient)
     stop = threading.Event()
 
-    def help_all_the_time():
+    def help_all_the_time(number):
         while not stop.is_set():
-            launch._help()
+            launch._help(number)
 
-    helpers = [threading.Thread(target=help_all_the_time, daemon=True) for _ in range(3)]
+    helpers = [threading.Thread(target=help_all_the_time, args=[number], daemon=True) for number in range(1, 4)]
     for helper in helpers:
         helper.start()
     for step in range(2, 300):
@@ -256,14 +257,32 @@ def test_helpers_are_woken_for_large_launches_only(monkeypatch):
     monkeypatch.setattr(threads, "_thread_count", 4)
     monkeypatch.setattr(threads, "_jobs", type(threads._jobs)())
     monkeypatch.setattr(threads, "_helpers", [None] * 3)  # they sleep
-    count = threads._CHUNKS_PER_THREAD
-    assert threads.calls_for_help(print, 2 * count - 1) == []
-    assert len(threads.calls_for_help(print, 2 * count)) == 1
-    assert len(threads.calls_for_help(print, 100 * count)) == 3
-    for call in threads.calls_for_help(print, 100 * count):
+    assert threads.calls_for_help(print, 1) == []
+    assert len(threads.calls_for_help(print, 2)) == 1
+    assert len(threads.calls_for_help(print, 100)) == 3
+    for call in threads.calls_for_help(print, 100):
         call()
     assert threads._jobs.qsize() == 3
-    assert threads.calls_for_help(print, 100 * count) == []  # they have not come to these yet
+    assert threads.calls_for_help(print, 100) == []  # they have not come to these yet
+
+
+@pytest.mark.parametrize("sizes", [[8192] * 1000, [10] * 5000, [8192, 10, 1] * 100, [1], [100_000]])
+def test_chunks_are_about_equal_and_cover_all_rows(sizes):
+    work = np.array(sizes)
+    chunks = _table._equal_chunks(work)
+    assert chunks[0] == 0 and chunks[-1] == len(work) and (np.diff(chunks) > 0).all()
+    in_chunk = np.add.reduceat(work, chunks[:-1])
+    assert (in_chunk < _table.BLOCK + work.max()).all()
+    assert (in_chunk[:-1] > _table.BLOCK - work.max()).all()
+
+
+def test_new_launches_know_what_others_of_the_same_work_took(small_is_parallel):
+    launches = []
+    for size in (1000, 1010, 3000):
+        optimizer = numbopt.SGD([np.zeros(size)])
+        optimizer.step(grads=[np.zeros(size)])
+        launches.append(optimizer._tables[0]._launch)
+    assert launches[0]._choice is launches[1]._choice is not launches[2]._choice
 
 
 def test_small_launches_are_serial(set_threads):
@@ -290,7 +309,7 @@ import numpy as np
 import numbopt
 from numbopt import _table
 
-_table.BLOCK, _table.PARALLEL_FROM = 16, 0
+_table.BLOCK, _table.BYTES_PER_THREAD = 16, 1
 numbopt.set_num_threads(3)
 PARENT = os.getpid()
 
@@ -412,30 +431,51 @@ class Machine:
     """Time that passes only in launches; a launch with help takes what is said, and one without."""
 
     def __init__(self, monkeypatch):
-        self.now, self.helped = 0.0, 0
+        self.now = 0.0
         monkeypatch.setattr(threads, "_clock", iter(lambda: self.now, None))
         self.choice = threads.HelpChoice()
 
-    def launches(self, count, alone, with_help):
+    def launches(self, count, alone, with_help, work=1):
         """Do some launches; return how many had help."""
-        helped = []
+        helped = 0
         for _ in range(count):
-            calls = self.choice.timed(lambda: [lambda: helped.append(1)], lambda: None)
-            before = len(helped)
-            calls[0]()
-            for call in calls[1:-1]:
+            calls = self.choice.timed(lambda: [_help], _launch, work)
+            for call in calls:
                 call()
-            self.now += with_help if len(helped) > before else alone
-            calls[-1]()
-        return len(helped)
+                if call is _launch:
+                    self.now += work * (with_help if _help in calls else alone)
+            helped += _help in calls
+        return helped
+
+
+def _help():
+    pass
+
+
+def _launch():
+    pass
 
 
 def test_the_faster_way_is_found_and_found_again(monkeypatch):
     machine = Machine(monkeypatch)
-    assert machine.launches(100, alone=2.0, with_help=1.0) >= 97
+    assert machine.launches(100, alone=2.0, with_help=1.0) >= 98
     assert machine.launches(100, alone=2.0, with_help=5.0) <= 15
-    assert machine.launches(1000, alone=2.0, with_help=5.0) == 20
-    assert machine.launches(150, alone=2.0, with_help=1.0) >= 90
+    assert 5 <= machine.launches(1000, alone=2.0, with_help=5.0) <= 20
+    assert machine.launches(300, alone=2.0, with_help=1.0) >= 140
+
+
+def test_trying_the_slower_way_costs_little(monkeypatch):
+    machine = Machine(monkeypatch)
+    machine.launches(10, alone=32.0, with_help=1.0)
+    start = machine.now
+    assert machine.launches(10_000, alone=32.0, with_help=1.0) >= 9990
+    assert machine.now - start < 1.01 * 10_000
+
+
+def test_more_work_is_no_slowdown(monkeypatch):
+    machine = Machine(monkeypatch)
+    machine.launches(20, alone=2.0, with_help=1.0)
+    assert machine.launches(20, alone=2.0, with_help=1.0, work=3) == 20
 
 
 def test_a_single_slow_launch_changes_nothing(monkeypatch):

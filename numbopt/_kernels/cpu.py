@@ -33,6 +33,10 @@ BOUNDS: Any
 RUN_ROWS: Any
 
 
+PROGRESS_LINE = 16
+"""Counters are so far apart that threads do not wait for each other's lines of cache."""
+
+
 class Kernels(NamedTuple):
     """The two ways to launch the same block body."""
 
@@ -87,24 +91,31 @@ def serial(rows, scalars):
     restore_denormals(mode)
 
 
-def shared(rows, scalars, chunks, progress, helping):
+def shared(rows, scalars, chunks, shares, progress, number):
     """Run chunks of rows, ``chunks[i]`` to ``chunks[i + 1]``, as long as there are unclaimed ones.
 
-    ``progress`` counts the chunks that were claimed and those that are done. The launching thread resets it, and waits
-    for all chunks to be done; the others help. A helper that comes after the launch touches nothing but ``progress``.
+    Thread ``number`` begins with its share of them, ``shares[number]`` to ``shares[number + 1]``, so that it meets the
+    memory that its caches know from the last launch, and goes on with what others have left of theirs. ``progress``
+    counts in its first line the chunks that are done, then those claimed of each share. The launching thread, number
+    0, resets it, and waits for all chunks to be done. A helper that comes late touches nothing but ``progress``.
     """
-    count = chunks.size - 1
-    if not helping:
-        atomic_exchange(progress, 1, 0)
+    share_count = shares.size - 1
+    if number == 0:
         atomic_exchange(progress, 0, 0)
+        for share in range(share_count):
+            atomic_exchange(progress, PROGRESS_LINE * (share + 1), shares[share])
     mode = flush_denormals()
-    chunk = atomic_add(progress, 0, 1)
-    while chunk < count:
-        RUN_ROWS(rows, scalars, chunks[chunk], chunks[chunk + 1])
-        atomic_add(progress, 1, 1)
-        chunk = atomic_add(progress, 0, 1)
+    for turn in range(share_count):
+        share = (number + turn) % share_count
+        done = 0
+        chunk = atomic_add(progress, PROGRESS_LINE * (share + 1), 1)
+        while chunk < shares[share + 1]:
+            RUN_ROWS(rows, scalars, chunks[chunk], chunks[chunk + 1])
+            done += 1
+            chunk = atomic_add(progress, PROGRESS_LINE * (share + 1), 1)
+        atomic_add(progress, 0, done)
     restore_denormals(mode)
-    while not helping and atomic_add(progress, 1, 0) < count:
+    while number == 0 and atomic_add(progress, 0, 0) < chunks.size - 1:
         yield_processor()
 
 

@@ -111,6 +111,8 @@ the best trial that was not accepted; then all s and all y of the pairs."""
 PARALLEL_FROM = 100_000
 """Elements of a vector from which waking other threads pays."""
 
+_BLOCKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than waking it costs
+
 _STALLED = 1e-9  # relative change of the value, below which steps that no search could make better count as failures
 _FIXED_STEP_CURVATURE = 1e-10  # torch's absolute threshold for s . y
 
@@ -424,10 +426,10 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     team = new_team(n)
     work = functools.partial(kernel(rule, _advance_in_team), *state, *team)
     help_with_it = functools.partial(kernel(rule, help_team), vectors, *team)
-    blocks = len(team[2])
+    most_threads = len(team[2]) // _BLOCKS_PER_THREAD
 
     def advance_with_help(x: Array, g: Array, f: float) -> int:
-        for call in calls_for_help(help_with_it, blocks):
+        for call in calls_for_help(help_with_it, most_threads):
             call()
         return int(work(x, g, f))
 

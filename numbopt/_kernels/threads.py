@@ -1,9 +1,9 @@
 """Threads that help with a large launch.
 
 The thread that launches never depends on the others. Work is cut into chunks, and whoever is free claims the next one
-by an atomic counter (`cpu.shared`); the launching thread does so itself from the first moment and waits only for chunks
+by atomic counters (`cpu.shared`); the launching thread does so itself from the first moment and waits only for chunks
 that another thread has begun. A helper that wakes late, because its core is busy with a spinning BLAS pool or another
-program, finds the counter exhausted and goes back to sleep: the launch took as long as one thread takes, not longer.
+program, finds the counters exhausted and goes back to sleep: the launch took as long as one thread takes, not longer.
 Helpers sleep on a queue between launches and never spin, so they take no core away from BLAS either.
 
 This is why these are threads of our own and not Numba's parallel loops: those wait for every thread of their pool,
@@ -22,7 +22,11 @@ from collections.abc import Callable
 import numba
 
 Calls = list[Callable[[], object]]
-_jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+Job = Callable[[int], object]
+"""What a helper calls with its number: 1, 2, ..."""
+
+Stamps = collections.deque[float]
+_jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
 _helpers: list[threading.Thread] = []
 _lock = threading.Lock()
 _thread_count = 0
@@ -37,7 +41,7 @@ def get_num_threads() -> int:
         What `set_num_threads` set, else the number of processors this process may use, or less where the environment
         variable ``NUMBA_NUM_THREADS`` says so.
     """
-    return _thread_count or min(numba.config.NUMBA_NUM_THREADS, _processors())
+    return _thread_count or min(numba.config.NUMBA_NUM_THREADS, processors())
 
 
 def set_num_threads(n: int) -> None:
@@ -59,61 +63,70 @@ def set_num_threads(n: int) -> None:
     _thread_count = n
 
 
-def calls_for_help(job: Callable[[], object], chunks: int) -> Calls:
-    """Return functions, one for each helper worth waking for so many chunks, that hand ``job`` to a free helper."""
-    wanted = min(get_num_threads(), chunks // _CHUNKS_PER_THREAD) - 1
+def calls_for_help(job: Job, most: int) -> Calls:
+    """Return functions that each hand ``job`` to a free helper, so that all threads work, or ``most`` of them."""
+    wanted = min(get_num_threads(), most) - 1
     if wanted < 1 or _jobs.qsize() >= wanted:  # they have not even come to the last launch: their cores are busy
         return []
     with _lock:
-        while len(_helpers) < wanted:
-            helper = threading.Thread(target=_help, args=[_jobs], name=f"numbopt-{len(_helpers)}", daemon=True)
+        for number in range(len(_helpers) + 1, wanted + 1):
+            helper = threading.Thread(target=_help, args=[_jobs, number], name=f"numbopt-{number}", daemon=True)
             helper.start()
             _helpers.append(helper)
     return [functools.partial(_jobs.put, job)] * wanted
 
 
-_CHUNKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than waking it costs
-
-
 class HelpChoice:
-    """Chooses between one thread and all of them by what the last launches took.
+    """Chooses between one thread and all of them by what the last launches of about the same work took.
 
-    What is better depends on more than the size: on whether other programs, or the pool of a BLAS that still spins,
-    have the other processors. So launches are timed. The way that was faster of late is taken, and every
-    fiftieth launch tries the other one. A single slow launch changes little, several in a row do.
+    What is better depends on more than the work: on whether other programs, or the pool of a BLAS that still spins,
+    have the other processors. So launches are timed. The way that was faster of late is taken, and now and then the
+    other one is tried: after fifty launches, or so many more that trying costs one percent. A single slow launch
+    changes little, several in a row do.
     """
 
     def __init__(self) -> None:
-        self._stamps: collections.deque[float] = collections.deque(maxlen=2)
-        self._times = [0.0, 0.0]  # of one thread and of all, in seconds; 0 before the first
+        self._last: tuple[Stamps, bool, int] | None = None
+        self._times = [0.0, 0.0]  # of one thread and of all, in seconds for a unit of work; 0 before the first
         self._helped = False
-        self._launches = 0
+        self._launches = 0  # since the other way was tried
 
-    def timed(self, help_calls: Callable[[], Calls], run: Callable[[], object]) -> Calls:
-        """Return what is to be called for a launch, with help or without, and so that it is timed."""
-        stamped = tuple(self._stamps)  # at once: another thread may be here, too
-        if len(stamped) == 2:
-            took, known = stamped[1] - stamped[0], self._times[self._helped]
-            self._times[self._helped] = min(took, 1.1 * known) if known else took
-        self._stamps.clear()
-        self._launches += 1
+    def timed(self, help_calls: Callable[[], Calls], run: Callable[[], object], work: int) -> Calls:
+        """Return what is to be called for a launch of so much work, with help or without, and so that it is timed."""
+        if self._last is None:  # the first one meets cold memory and says little
+            self._last = collections.deque(), True, work
+            return [*help_calls(), run]
+        self._learn(*self._last)
         alone, helped = self._times
-        self._helped = (helped < alone) != (self._launches % _TRY_OTHER_EVERY == 0)
+        self._helped = helped < alone
+        faster, slower = sorted(self._times)
+        self._launches += 1
+        if self._launches > 50 and self._launches * faster > 100 * (slower - faster):
+            self._launches = 0
+            self._helped = not self._helped
+        stamps: Stamps = collections.deque(maxlen=2)
+        self._last = stamps, self._helped, work
         # All in C, as `numbopt._table.run` wants it: an iterator of one reading of the clock, which `extend` takes.
-        stamps = [functools.partial(self._stamps.extend, itertools.islice(_clock, 1)) for _ in range(2)]
-        return [stamps[0], *(help_calls() if self._helped else ()), run, stamps[1]]
+        stamp, last_stamp = (functools.partial(stamps.extend, itertools.islice(_clock, 1)) for _ in range(2))
+        return [stamp, *(help_calls() if self._helped else ()), run, last_stamp]
+
+    def _learn(self, stamps: Stamps, helped: bool, work: int) -> None:
+        if len(stamps) < 2:  # there was none, or it has not ended
+            return
+        took, known = (stamps[1] - stamps[0]) / work, self._times[helped]
+        self._times[helped] = min(took, 1.1 * known) if known else took
 
 
-_TRY_OTHER_EVERY = 50
 _clock = iter(time.perf_counter, None)
 
 
-def _help(jobs: queue.SimpleQueue[Callable[[], object]]) -> None:
+def _help(jobs: queue.SimpleQueue[Job], number: int) -> None:
     while True:
-        jobs.get()()
+        jobs.get()(number)
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

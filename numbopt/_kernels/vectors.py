@@ -99,8 +99,11 @@ def close_team(team):
         atomic_exchange(team[0], _OPEN, 0)
 
 
-def help_team(vectors, board, factors, parts):
-    """Take blocks of announced passes until the team is closed; ``vectors`` gives the dtype."""
+def help_team(vectors, board, factors, parts, number):
+    """Take blocks of announced passes until the team is closed; ``vectors`` gives the dtype.
+
+    The number of the helper does not matter: the vectors are seldom those that it has just seen.
+    """
     while atomic_add(board, _OPEN, 0) == 1:
         if not _take_block(vectors, board, factors, parts):
             yield_processor()
