@@ -18,7 +18,7 @@ from numbopt.parameter import address_of
 BLOCK = 8192
 """Elements of a block at most: its arrays fit into the second-level cache."""
 
-BYTES_PER_THREAD = 1 << 20
+BYTES_PER_THREAD = 1 << 21
 """What a launch has to have for each thread that helps: another thread needs about as long to wake."""
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]

@@ -81,8 +81,8 @@ class HelpChoice:
 
     What is better depends on more than the work: on whether other programs, or the pool of a BLAS that still spins,
     have the other processors. So launches are timed. The way that was faster of late is taken, and now and then the
-    other one is tried: after fifty launches, or so many more that trying costs one percent. A single slow launch
-    changes little, several in a row do.
+    other one is tried: after fifty launches, and then less and less often, until trying costs one percent. A single
+    slow launch changes little, several in a row do.
     """
 
     def __init__(self) -> None:
@@ -90,6 +90,7 @@ class HelpChoice:
         self._times = [0.0, 0.0]  # of one thread and of all, in seconds for a unit of work; 0 before the first
         self._helped = False
         self._launches = 0  # since the other way was tried
+        self._patience: float = _PATIENCE  # launches before it is tried again
 
     def timed(self, help_calls: Callable[[], Calls], run: Callable[[], object], work: int) -> Calls:
         """Return what is to be called for a launch of so much work, with help or without, and so that it is timed."""
@@ -101,8 +102,9 @@ class HelpChoice:
         self._helped = helped < alone
         faster, slower = sorted(self._times)
         self._launches += 1
-        if self._launches > 50 and self._launches * faster > 100 * (slower - faster):
+        if self._launches > self._patience:
             self._launches = 0
+            self._patience = max(_PATIENCE, min(2 * self._patience, 100 * (slower / faster - 1)))
             self._helped = not self._helped
         stamps: Stamps = collections.deque(maxlen=2)
         self._last = stamps, self._helped, work
@@ -114,9 +116,11 @@ class HelpChoice:
         if len(stamps) < 2:  # there was none, or it has not ended
             return
         took, known = (stamps[1] - stamps[0]) / work, self._times[helped]
-        self._times[helped] = min(took, 1.1 * known) if known else took
+        tried = self._launches == 0
+        self._times[helped] = min(took, 1.1 * known) if known and not tried else took
 
 
+_PATIENCE = 50
 _clock = iter(time.perf_counter, None)
 
 
