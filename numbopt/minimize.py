@@ -290,7 +290,7 @@ def _minimize_quasi_newton(
     record["max_iterations"], record["max_evaluations"] = options["maxiter"], options["maxfun"]
     record["search"]["max_trials"] = options["maxls"]
     if report is None and objective.jac is True and is_jitted(objective.fun):
-        answer = qn.drive(qn.kernel(rule), *state, x, x.reshape(start.shape), objective.fun, objective.args)
+        answer = qn.driver()(qn.kernel(rule), *state, x, x.reshape(start.shape), objective.fun, objective.args)
         objective.calls = objective.gradients = int(record["evaluations"])
     else:
         answer = _run(objective, x, state, report)

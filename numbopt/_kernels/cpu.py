@@ -8,7 +8,6 @@ are templates: `kernels_for` binds the names in capitals and compiles them.
 import functools
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
@@ -21,7 +20,7 @@ from numbopt._kernels.intrinsics import (
     yield_processor,
 )
 from numbopt._kernels.rule import Rule, update_element
-from numbopt._kernels.specialise import specialise
+from numbopt._kernels.specialise import compiled_with, specialise
 
 SCALARS: Any
 SCALAR_COUNT: Any
@@ -153,7 +152,7 @@ def copy_rows(rows, scalars, start, stop):
 
 
 # Reassociated, so that several elements are summed at once; within a block the order is fixed when this is compiled.
-@numba.njit(error_model="numpy", fastmath={"reassoc", "contract"})
+@compiled_with(fastmath={"reassoc", "contract"})
 def sum_squares(rows, scalars, start, stop):
     """Sum the squares of some blocks."""
     for r in range(start, stop):

@@ -7,9 +7,11 @@ import platform
 import sys
 
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from numbopt._kernels.specialise import compiled_with
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
 _ARM64 = platform.machine().lower() in ("aarch64", "arm64")
@@ -26,13 +28,13 @@ def _pointer_to(typingctx, address, dtype):
     return signature, codegen
 
 
-@njit(error_model="numpy", inline="always")
+@compiled_with(inline="always")
 def array_at(address, size, dtype):
     """Return the 1-D contiguous array of ``size`` elements that starts at ``address``."""
     return carray(_pointer_to(address, dtype), size)
 
 
-@njit(error_model="numpy", inline="always")
+@compiled_with(inline="always")
 def borrowed(array):
     """Return the contiguous ``array`` without its reference count.
 
@@ -141,7 +143,6 @@ def restore_denormals(typingctx, mode):
 
 if sys.platform == "win32":
 
-    @njit
     def yield_processor():
         """Do nothing: Windows has no `sched_yield`."""
 

@@ -22,7 +22,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
 from numbopt._kernels.intrinsics import borrowed, never_inline
@@ -410,7 +409,7 @@ def compile_ahead(rule: int, dtype: Any) -> None:
     state, team, vector = new_state(1, dtype, rule, 1), new_team(1), np.zeros(1, dtype)
     kernel(rule)(*state, vector, vector, 0.0)
     kernel(rule, _advance_in_team)(*state, *team, vector, vector, 0.0)
-    kernel(rule, help_team)(state[0], *team)
+    kernel(rule, help_team)(state[0], *team, 1)
 
 
 def advance_function(state: State) -> Callable[[Array, Array, float], int]:
@@ -457,7 +456,12 @@ def remember(state: State, s: Array, y: Array, rho: Array) -> None:
         states[0]["memory"], states[0]["newest"] = count, count - 1
 
 
-@numba.njit(error_model="numpy")  # not cached: a function as an argument is never found again
+@functools.cache
+def driver() -> Any:
+    """Return `drive`, compiled; not from the disk cache, which never finds a function that is an argument again."""
+    return specialise(drive, {}, cached=False)
+
+
 def drive(advance, vectors, products, states, x, point, function, args):
     """Evaluate a compiled function and advance until the core stops; ``point`` is ``x`` in the shape that it takes."""
     answer = EVALUATE

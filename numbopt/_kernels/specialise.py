@@ -50,12 +50,33 @@ def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = Tru
     return dispatcher
 
 
+def compiled_with(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that has `specialise` compile a function with more options of `numba.njit` when it is called.
+
+    It leaves the function as it is. Numba's own decorators set up the compiler, which would double the time that it
+    takes to import numbopt.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__dict__[_OPTIONS_NAME] = options
+        return function
+
+    return decorate
+
+
+def _own_options(function: Any) -> Mapping[str, Any]:
+    """Return the options of a function that was decorated by Numba or by `compiled_with`."""
+    return getattr(function, "targetoptions", None) or getattr(function, _OPTIONS_NAME, {})
+
+
+_OPTIONS_NAME = "_numba_options"
+
 # Python's division, with its ZeroDivisionError, would not vectorise.
 _OPTIONS = {"nopython": True, "error_model": "numpy"}
 
 
 def _compile_for_cpu(function: types.FunctionType, original: Any) -> Any:
-    options = original.targetoptions if is_jitted(original) else _OPTIONS
+    options = _own_options(original) if is_jitted(original) else {**_OPTIONS, **_own_options(original)}
     # Only compiled code calls it; wrappers for Python and C would take longer to compile than many a function.
     return numba.jit(**{**options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True})(function)
 
@@ -185,7 +206,7 @@ def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: dict
     if not isinstance(value, (types.FunctionType, type)):  # a dispatcher, a ufunc, an intrinsic: what it was made from
         made_from = (getattr(value, name, None) for name in ("py_func", "__wrapped__", "_defn"))
         function = next((f for f in made_from if isinstance(f, types.FunctionType)), value)
-        _hash_options(getattr(value, "targetoptions", {}), digest)
+    _hash_options(_own_options(value), digest)
     if isinstance(function, types.FunctionType) and not _is_library(function.__module__ or ""):
         return _hash_function(function, bindings, digest, seen)
     if isinstance(value, np.ndarray):

@@ -13,10 +13,10 @@ waits only for those that a helper has begun.
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
 from numbopt._kernels.intrinsics import array_at, atomic_add, atomic_exchange, never_inline, yield_processor
+from numbopt._kernels.specialise import compiled_with
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,7 +30,7 @@ _UNCLAIMED, _DONE, _OPEN, _PASS, _SIZE, _OUT, _U, _V, _FIELDS = range(9)
 
 # LLVM optimises a function together with all it calls, anew for each function that Numba compiles. Those that only name
 # a pass are therefore no functions of their own: `_block` would be compiled once more for each of them.
-_inlined = numba.njit(error_model="numpy", inline="always")
+_inlined = compiled_with(inline="always")
 
 
 @_inlined
@@ -161,7 +161,7 @@ def _combine(kind, total, part):
 
 
 # Reassociation lets a sum run in vector registers; NaN and infinity keep their meaning.
-@numba.njit(error_model="numpy", fastmath={"reassoc", "contract"})
+@compiled_with(fastmath={"reassoc", "contract"})
 def _block(kind, out, a, b, u, v):
     never_inline()  # so that its sums have the same bits on all threads
     total = 0.0
