@@ -123,7 +123,8 @@ def _fma(typingctx, a, b, c):
     return a(a, a, a), codegen
 
 
-@numba.vectorize
+# With its types: compiled for doubles only, it would take floats for doubles, too.
+@numba.vectorize([f"{t}({t}, {t}, {t})" for t in ("float32", "float64")])
 def _fused_multiply_add(a, b, c):
     return _fma(a, b, c)
 
