@@ -98,7 +98,7 @@ def plot(measured):
     axes.set_xscale("log")
     axes.margins(x=0.1)
     axes.set_xlabel(f"time / time of numbopt, {THREADS} threads (at the line: as fast)")
-    axes.legend()
+    axes.legend(loc="center right")
     folder = HERE.parent / "docs"
     folder.mkdir(exist_ok=True)
     figure.savefig(folder / "speed.png", dpi=150)
