@@ -472,6 +472,13 @@ def test_trying_the_slower_way_costs_little(monkeypatch):
     assert machine.now - start < 1.01 * 50_000
 
 
+def test_launches_that_are_never_seen_to_end():
+    """As where several threads share what they know, and each launch begins while another is under way."""
+    choice = threads.HelpChoice()
+    for _ in range(200):
+        assert _launch in choice.timed(lambda: [_help], _launch, 1)
+
+
 def test_a_slow_beginning_is_forgotten(monkeypatch):
     machine = Machine(monkeypatch)
     machine.launches(3, alone=1000.0, with_help=2.0)

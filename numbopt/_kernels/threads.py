@@ -102,7 +102,7 @@ class HelpChoice:
         self._helped = helped < alone
         faster, slower = sorted(self._times)
         self._launches += 1
-        if self._launches > self._patience:
+        if self._launches > self._patience and faster:
             self._launches = 0
             self._patience = max(_PATIENCE, min(2 * self._patience, 100 * (slower / faster - 1)))
             self._helped = not self._helped
