@@ -17,6 +17,7 @@ from numbopt._kernels.cuda import (
     store1,
     store4,
     update_lane,
+    update_lanes,
 )
 
 COLUMNS: Any
@@ -57,16 +58,10 @@ def two_vectors_ahead(rows, stride, factor, scalars):
     whole = vectors // (2 * threads) * (2 * threads)
     for i in range(thread, whole, 2 * threads):
         first, second = load4(arrays, i, scale), load4(arrays, i + threads, scale)
-        store4(targets, i, updated(first, scale, h))
-        store4(targets, i + threads, updated(second, scale, h))
+        store4(targets, i, update_lanes(first, scale, h))
+        store4(targets, i + threads, update_lanes(second, scale, h))
     for i in range(whole + thread, vectors, threads):
-        store4(targets, i, updated(load4(arrays, i, scale), scale, h))
-
-
-def updated(lanes, scale, h):
-    first, second = update_lane(lanes[0], scale, h), update_lane(lanes[1], scale, h)
-    third, fourth = update_lane(lanes[2], scale, h), update_lane(lanes[3], scale, h)
-    return first, second, third, fourth
+        store4(targets, i, update_lanes(load4(arrays, i, scale), scale, h))
 
 
 def launch(optimizer, template):

@@ -140,10 +140,7 @@ def update(rows, stride, factor, scalars):
     thread = cuda.threadIdx.x
     vectors = size // 4 if aligned(arrays) else 0
     for i in range(thread, vectors, cuda.blockDim.x):
-        lanes = load4(arrays, i, scale)
-        first, second = update_lane(lanes[0], scale, h), update_lane(lanes[1], scale, h)
-        third, fourth = update_lane(lanes[2], scale, h), update_lane(lanes[3], scale, h)
-        store4(targets, i, (first, second, third, fourth))
+        store4(targets, i, update_lanes(load4(arrays, i, scale), scale, h))
     for i in range(4 * vectors + thread, size, cuda.blockDim.x):
         store1(targets, i, (update_lane(load1(arrays, i, scale)[0], scale, h),))
 
@@ -152,6 +149,12 @@ def update_lane(lane, scale, h):
     lower, upper = BOUNDS(lane, h)
     p, state = update_element(lane[0], scale * lane[1], STATE_OF(lane), lower, upper, h)
     return (p,) + state
+
+
+def update_lanes(lanes, scale, h):
+    first, second = update_lane(lanes[0], scale, h), update_lane(lanes[1], scale, h)
+    third, fourth = update_lane(lanes[2], scale, h), update_lane(lanes[3], scale, h)
+    return first, second, third, fourth
 
 
 def aligned(addresses):

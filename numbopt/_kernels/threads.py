@@ -88,7 +88,6 @@ class HelpChoice:
     def __init__(self) -> None:
         self._last: tuple[Stamps, bool, int] | None = None
         self._times = [0.0, 0.0]  # of one thread and of all, in seconds for a unit of work; 0 before the first
-        self._helped = False
         self._launches = 0  # since the other way was tried
         self._patience: float = _PATIENCE  # launches before it is tried again
 
@@ -98,19 +97,19 @@ class HelpChoice:
             self._last = collections.deque(), True, work
             return [*help_calls(), run]
         self._learn(*self._last)
-        alone, helped = self._times
-        self._helped = helped < alone
+        alone, with_help = self._times
+        helped = with_help < alone
         faster, slower = sorted(self._times)
         self._launches += 1
         if self._launches > self._patience and faster:
             self._launches = 0
             self._patience = max(_PATIENCE, min(2 * self._patience, 100 * (slower / faster - 1)))
-            self._helped = not self._helped
+            helped = not helped
         stamps: Stamps = collections.deque(maxlen=2)
-        self._last = stamps, self._helped, work
+        self._last = stamps, helped, work
         # All in C, as `numbopt._table.run` wants it: an iterator of one reading of the clock, which `extend` takes.
         stamp, last_stamp = (functools.partial(stamps.extend, itertools.islice(_clock, 1)) for _ in range(2))
-        return [stamp, *(help_calls() if self._helped else ()), run, last_stamp]
+        return [stamp, *(help_calls() if helped else ()), run, last_stamp]
 
     def _learn(self, stamps: Stamps, helped: bool, work: int) -> None:
         if len(stamps) < 2:  # there was none, or it has not ended
