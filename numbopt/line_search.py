@@ -52,7 +52,7 @@ SEARCH = np.dtype(
 SEARCHING, ACCEPTED, EXHAUSTED = range(3)
 """Answers of `update`; after the last, ``best_step`` (0 where nothing was lower) is all there is to have."""
 
-_SIGNIFICANT = 1000  # times the noise
+_SIGNIFICANT = 125  # times the noise
 _MAX_INFINITE_TRIALS = 60  # each shortens the step ten times
 _SHRINK_INFINITE = 0.1
 _SHRINK_INTERVAL = 0.66  # an interval that shrinks less in two trials is bisected

@@ -112,6 +112,7 @@ PARALLEL_FROM = 100_000
 
 _BLOCKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than waking it costs
 
+_ROUNDINGS = 32  # error of a value, in units of its last digit: values are sums of many terms
 _STALLED = 1e-9  # relative change of the value, below which steps that no search could make better count as failures
 _FIXED_STEP_CURVATURE = 1e-10  # torch's absolute threshold for s . y
 
@@ -212,7 +213,7 @@ def _begin_search(x, vectors, products, state, team):
         step = state.learning_rate / math.sqrt(-state.slope / state.gradient_norm)
     if not (state.slope < 0 and step > 0 and math.isfinite(step)):
         return NO_LOWER_POINT
-    state.search.noise = 4 * state.epsilon * abs(state.value)
+    state.search.noise = _ROUNDINGS * state.epsilon * abs(state.value)
     begin(state.search, state.value, state.slope, step, state.lowest)
     point_on_line(x, vectors[BASE_X], state.search.step, vectors[DIRECTION], team)
     return EVALUATE
