@@ -147,7 +147,7 @@ def minimize(
     if jac is None and _returns_pair(fun, start, arguments):
         jac = True
     limits = _finite_bounds(bounds, start)
-    objective = _Objective(fun, arguments, jac, start.shape)
+    objective = _Objective(fun, arguments, jac, start)
     report = _reporter(callback, start.shape)
     if method not in _METHODS:
         result = _minimize_first_order(
@@ -157,10 +157,13 @@ def minimize(
         result = _hand_over(objective, start, limits, report, options)
     else:
         result = _minimize_quasi_newton(objective, start, _METHODS[method].rule(options), options, report)
-    result.x = result.x.reshape(start.shape)
-    result.jac = result.jac.reshape(start.shape)
+    result |= {
+        "x": result["x"].reshape(start.shape),
+        "jac": result["jac"].reshape(start.shape),
+        "nfev": result["njev"] + objective.differences,
+    }
     if options["disp"]:
-        print(f"{result.message} f = {result.fun:.6g}, {result.nit} iterations, {result.nfev} evaluations")
+        print("{message} f = {fun:.6g}, {nit} iterations, {nfev} evaluations".format_map(result))
     return scipy_optimize.OptimizeResult(result)
 
 
@@ -211,49 +214,50 @@ def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
 
 
 _FLOAT64 = np.dtype(np.float64)
+_CONTIGUOUS = (_FLOAT64.itemsize,)
 
 
 class _Objective:
     """What the user gave, as a function of a flat array that returns a float and a flat gradient."""
 
-    def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...], jac: Any, shape: tuple[int, ...]) -> None:
+    def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...], jac: Any, start: qn.Array) -> None:
         if not callable(fun):
             raise TypeError(f"fun must be callable, got {type(fun).__name__}")
         if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in ("2-point", "3-point", "cs")):
             raise ValueError(f"jac must be callable, True, None, '2-point', '3-point' or 'cs', got {jac!r}")
-        self.fun, self.args, self.jac, self.shape = fun, args, jac, shape
-        self.calls = 0  # of fun
-        self.gradients = 0
+        self.fun, self.args, self.jac, self.shape, self.size = fun, args, jac, start.shape, start.size
+        # Unpacking arguments takes time, also where there are none.
+        self.value: Callable[[qn.Array], Any] = fun if not args else lambda x: fun(x, *args)
+        self.is_flat = start.ndim == 1
+        self.differences = 0  # further calls of fun, for differences
         self.single = False  # computed in float32, as far as the results tell
 
-    def __call__(self, x: qn.Array) -> tuple[float, qn.Array]:
-        """Evaluate value and gradient; the user gets a copy, to keep or to change."""
+    def evaluate(self, x: qn.Array) -> tuple[float, qn.Array]:
+        """Return value and gradient; the user gets a copy of the point, to keep or to change."""
         point = x.copy()
-        if self.shape != x.shape:
+        if not self.is_flat:
             point = point.reshape(self.shape)
-        self.gradients += 1
-        self.calls += 1
         if self.jac is True:
-            pair = self.fun(point, *self.args)
-            if type(pair) is not tuple or len(pair) != 2:
+            pair = self.value(point)
+            if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TypeError(f"with jac=True, fun must return (value, gradient), got {type(pair).__name__}")
             value, gradient = pair
         else:
-            value = self.fun(point, *self.args)
+            value = self.value(point)
             gradient = self.jac(point, *self.args) if callable(self.jac) else self._differences(x, _scalar(value))
-        if isinstance(value, float) and type(gradient) is np.ndarray and gradient.dtype is _FLOAT64:
-            if gradient.shape == x.shape and gradient.flags.c_contiguous:
+        if type(gradient) is np.ndarray and gradient.dtype is _FLOAT64 and isinstance(value, float):
+            if gradient.strides == _CONTIGUOUS and gradient.size == self.size:
                 return value, gradient  # nothing to convert
         elif np.float32 in (getattr(value, "dtype", None), getattr(gradient, "dtype", None)):
             self.single = True
-        return _scalar(value), _flat(gradient, x.size)
+        return _scalar(value), _flat(gradient, self.size)
 
     def _differences(self, x: qn.Array, value: float) -> qn.Array:
         from scipy.optimize._numdiff import approx_derivative
 
         def function(flat: qn.Array) -> Any:
-            self.calls += 1
-            return self.fun(flat.reshape(self.shape), *self.args)
+            self.differences += 1
+            return self.value(flat.reshape(self.shape))
 
         return np.atleast_1d(approx_derivative(function, x, method=self.jac or "2-point", f0=value))
 
@@ -280,63 +284,64 @@ def _flat(gradient: Any, size: int) -> qn.Array:
 
 def _minimize_quasi_newton(
     objective: _Objective, start: qn.Array, rule: int, options: dict[str, Any], report: Any
-) -> Any:
+) -> dict[str, Any]:
     x = start.reshape(-1).copy()
-    history_size = _history_size(options, x.size)
-    state = vectors, _, states = qn.new_state(x.size, x.dtype, rule, history_size)
-    record = states[0]
-    record["tolerance_gradient"] = options["gtol"]
-    record["tolerance_relative"] = options["ftol"] if options["ftol"] > 0 else -1.0
-    record["max_iterations"], record["max_evaluations"] = options["maxiter"], options["maxfun"]
-    record["search"]["max_trials"] = options["maxls"]
-    if report is None and objective.jac is True and is_jitted(objective.fun):
+    state = qn.new_state(
+        x.size,
+        x.dtype,
+        rule,
+        _history_size(options, x.size),
+        tolerance_gradient=options["gtol"],
+        tolerance_relative=options["ftol"] if options["ftol"] > 0 else -1.0,
+        max_iterations=options["maxiter"],
+        max_evaluations=options["maxfun"],
+        max_trials=options["maxls"],
+    )
+    if report is None and objective.jac is True and _is_compiled(objective.fun):
         answer = qn.driver()(qn.kernel(rule), *state, x, x.reshape(start.shape), objective.fun, objective.args)
-        objective.calls = objective.gradients = int(record["evaluations"])
     else:
         answer = _run(objective, x, state, report)
     status, message = _OUTCOMES[answer]
-    result = _import_scipy().OptimizeResult(
-        x=x,
-        fun=float(record["value"]),
-        jac=vectors[qn.BASE_G].copy(),
-        nit=int(record["iterations"]),
-        nfev=objective.calls,
-        njev=objective.gradients,
-        success=status == _SUCCESS,
-        status=status,
-        message=message,
-    )
+    result = {
+        "x": x,
+        "fun": state[2]["value"].item(),
+        "jac": state[0][qn.BASE_G].copy(),
+        "nit": state[2]["iterations"].item(),
+        "njev": state[2]["evaluations"].item(),
+        "success": status == _SUCCESS,
+        "status": status,
+        "message": message,
+    }
     if rule == qn.LBFGS:
-        result.hess_inv = _import_scipy().LbfgsInvHessProduct(*qn.pairs(state)[:2])
+        result["hess_inv"] = _import_scipy().LbfgsInvHessProduct(*qn.pairs(state)[:2])
     return result
 
 
 def _minimize_first_order(
     objective: _Objective, start: qn.Array, cls: Any, bounds: Any, options: dict[str, Any], report: Any
-) -> Any:
+) -> dict[str, Any]:
     x = start.reshape(-1).copy()
-    status, message, value, point, gradient, iterations = descend(cls, objective, x, bounds, options, report)
-    return _import_scipy().OptimizeResult(
-        x=point,
-        fun=value,
-        jac=gradient,
-        nit=iterations,
-        nfev=objective.calls,
-        njev=objective.gradients,
-        success=status == _SUCCESS,
-        status=status,
-        message=message,
-    )
+    status, message, value, point, gradient, iterations = descend(cls, objective.evaluate, x, bounds, options, report)
+    return {
+        "x": point,
+        "fun": value,
+        "jac": gradient,
+        "nit": iterations,
+        "njev": iterations + 1,
+        "success": status == _SUCCESS,
+        "status": status,
+        "message": message,
+    }
 
 
 def _run(objective: _Objective, x: qn.Array, state: Any, report: Any) -> int:
     """Evaluate and advance until the core stops; afterwards ``x`` is the best point."""
     record = state[2][0]
-    advance = qn.advance_function(state)
+    evaluate, advance = objective.evaluate, qn.advance_function(state)
     answer = qn.EVALUATE
     iterations = 0
     while answer == qn.EVALUATE:
-        value, gradient = objective(x)
+        value, gradient = evaluate(x)
         if objective.single:
             record["epsilon"] = np.finfo(np.float32).eps
         answer = advance(x, gradient, value)
@@ -351,9 +356,13 @@ def _run(objective: _Objective, x: qn.Array, state: Any, report: Any) -> int:
     return answer
 
 
+def _is_compiled(fun: Any) -> bool:
+    return hasattr(fun, "py_func") and is_jitted(fun)  # the latter takes as long as an evaluation
+
+
 def _returns_pair(fun: Any, start: qn.Array, args: tuple[Any, ...]) -> bool:
     """Whether ``fun`` is compiled and returns a tuple for these arguments, found out without running it."""
-    if not is_jitted(fun):
+    if not _is_compiled(fun):
         return False
     signature = tuple(fun.typeof_pyval(argument) for argument in (start, *args))
     fun.compile(signature)
@@ -426,7 +435,9 @@ def _flat_bound(bound: Any, start: qn.Array) -> qn.Array:
     return np.array(np.broadcast_to(np.ravel(bound), start.size), np.float64)
 
 
-def _hand_over(objective: _Objective, start: qn.Array, bounds: Any, report: Any, options: dict[str, Any]) -> Any:
+def _hand_over(
+    objective: _Objective, start: qn.Array, bounds: Any, report: Any, options: dict[str, Any]
+) -> dict[str, Any]:
     """Let SciPy's L-BFGS-B solve a problem with bounds."""
     from scipy.optimize import Bounds
     from scipy.optimize import minimize as scipy_minimize
@@ -434,8 +445,8 @@ def _hand_over(objective: _Objective, start: qn.Array, bounds: Any, report: Any,
     def callback(intermediate_result: Any) -> None:
         report(intermediate_result.x, intermediate_result.fun)
 
-    result = scipy_minimize(
-        objective,
+    result: dict[str, Any] = scipy_minimize(
+        objective.evaluate,
         start.reshape(-1),
         jac=True,
         method="L-BFGS-B",
@@ -446,8 +457,7 @@ def _hand_over(objective: _Objective, start: qn.Array, bounds: Any, report: Any,
             "maxcor": options.get("maxcor") or 10,
         },
     )
-    result.nfev, result.njev = objective.calls, objective.gradients
-    result.message = f"Solved by SciPy's L-BFGS-B, because there are bounds: {result.message}"
+    result["message"] = f"Solved by SciPy's L-BFGS-B, because there are bounds: {result['message']}"
     return result
 
 

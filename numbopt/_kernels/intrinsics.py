@@ -18,7 +18,7 @@ _ARM64 = platform.machine().lower() in ("aarch64", "arm64")
 
 
 @intrinsic
-def _pointer_to(typingctx, address, dtype):
+def pointer_to(typingctx, address, dtype):
     """Reinterpret an integer address as a pointer to elements of ``dtype``."""
     signature = types.CPointer(dtype.dtype)(address, dtype)
 
@@ -31,7 +31,7 @@ def _pointer_to(typingctx, address, dtype):
 @compiled_with(inline="always")
 def array_at(address, size, dtype):
     """Return the 1-D contiguous array of ``size`` elements that starts at ``address``."""
-    return carray(_pointer_to(address, dtype), size)
+    return carray(pointer_to(address, dtype), size)
 
 
 @compiled_with(inline="always")
@@ -40,7 +40,7 @@ def borrowed(array):
 
     Counting the views of a short vector takes longer than a pass over it. The caller keeps the memory alive.
     """
-    return carray(_pointer_to(array.ctypes.data, array.dtype), array.shape)
+    return carray(pointer_to(array.ctypes.data, array.dtype), array.shape)
 
 
 def _atomic(operation, array):

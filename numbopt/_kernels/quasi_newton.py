@@ -118,36 +118,51 @@ _FIXED_STEP_CURVATURE = 1e-10  # torch's absolute threshold for s . y
 
 
 def new_state(
-    n: int, dtype: Any, rule: int = LBFGS, history_size: int = 100, new_vectors: Callable[..., Any] = np.zeros
+    n: int,
+    dtype: Any,
+    rule: int = LBFGS,
+    history_size: int = 100,
+    new_vectors: Callable[..., Any] = np.zeros,
+    max_trials: int = 20,
+    **options: float,
 ) -> State:
     """Return the arrays ``(vectors, products, states)`` of a fresh state for `advance`.
 
-    Options are fields of ``states[0]``; they come with no limits and no tolerances. The vectors are what
-    ``new_vectors((count, n), dtype)`` returns.
+    The options are fields of ``states[0]``, to be given here or set later; without them there are no limits and no
+    tolerances. The vectors are what ``new_vectors((count, n), dtype)`` returns.
     """
     pairs = 0 if rule in CONJUGATE.values() else history_size
     vectors = new_vectors((PAIRS + 2 * pairs, n), dtype)
     products = np.zeros((2, pairs))  # 1 / s.y of every pair; coefficients of the recursion
-    return vectors, products, _fresh_states(rule, np.dtype(dtype)).copy().view(STATE)
+    return (
+        vectors,
+        products,
+        np.ndarray(1, STATE, bytearray(_fresh_states(rule, np.dtype(dtype), max_trials, **options))),
+    )
 
 
-@functools.cache
-def _fresh_states(rule: int, dtype: np.dtype[Any]) -> Array:
+@functools.lru_cache
+def _fresh_states(rule: int, dtype: np.dtype[Any], max_trials: int, **options: float) -> bytes:
     """Return ``states`` as bytes, because NumPy copies records field by field."""
     states = np.zeros(1, STATE)
-    state = states[0]
-    state["rule"] = rule
-    state["learning_rate"] = 1.0
-    state["tolerance_relative"] = -1.0
-    state["patience"] = 3
-    state["max_iterations"] = state["max_evaluations"] = np.iinfo(np.int64).max
-    state["epsilon"] = np.finfo(dtype).eps
-    state["newest"] = -1
-    search = state["search"]
+    fields = {
+        "rule": rule,
+        "learning_rate": 1.0,
+        "tolerance_relative": -1.0,
+        "patience": 3,
+        "max_iterations": np.iinfo(np.int64).max,
+        "max_evaluations": np.iinfo(np.int64).max,
+        "epsilon": np.finfo(dtype).eps,
+        "newest": -1,
+        **options,
+    }
+    for name, value in fields.items():
+        states[name] = value
+    search = states["search"]
     search["sufficient_decrease"] = 1e-4
     search["curvature"] = 0.4 if rule in CONJUGATE.values() else 0.9
-    search["max_trials"] = 20
-    return states.view(np.uint8)
+    search["max_trials"] = max_trials
+    return states.tobytes()
 
 
 def _advance(vectors, products, states, x, g, f, team=None):
@@ -419,7 +434,7 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     It takes in value ``f`` and gradient ``g`` at ``x``, all vectors contiguous and of the state's dtype, and answers
     `EVALUATE` with the next point in ``x``, or why it stopped with the best point in ``x``.
     """
-    vectors, rule = state[0], int(state[2][0]["rule"])
+    vectors, rule = state[0], state[2]["rule"].item()
     n = vectors.shape[1]
     if n < PARALLEL_FROM:
         return functools.partial(kernel(rule), *state)
@@ -439,10 +454,17 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
 def pairs(state: State) -> tuple[Array, Array, Array]:
     """Return copies of all s, y and 1 / s.y that ``state`` remembers, in the order in which they were made."""
     vectors, products, states = state
-    capacity, memory, newest = products.shape[1], int(states[0]["memory"]), int(states[0]["newest"])
-    places = np.arange(newest - memory + 1, newest + 1) % capacity if capacity else []
+    capacity, newest = products.shape[1], states["newest"].item()
+    memory = min(states["memory"].item(), capacity)  # conjugate gradients have none
     ring = to_host(vectors)[PAIRS:]
-    return ring[places], ring[capacity:][places], products[0][places]
+    rows = ring, ring[capacity:], products[0]
+    oldest = newest - memory + 1
+    if oldest >= 0:
+        s, y, rho = (row[oldest : newest + 1].copy() for row in rows)
+    else:
+        places = np.arange(oldest, newest + 1) % capacity
+        s, y, rho = (row[places] for row in rows)
+    return s, y, rho
 
 
 def remember(state: State, s: Array, y: Array, rho: Array) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._kernels.intrinsics import array_at, atomic_add, atomic_exchange, never_inline, yield_processor
+from numbopt._kernels.intrinsics import atomic_add, atomic_exchange, never_inline, pointer_to, yield_processor
 from numbopt._kernels.specialise import compiled_with
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -112,7 +112,7 @@ def help_team(vectors, board, factors, parts, number):
 @_inlined
 def _run(kind, out, a, b, u, v, team):
     if out.size <= BLOCK:
-        return _block(kind, out, a, b, u, v)
+        return _part(0, kind, a, b, out.ctypes.data, u.ctypes.data, v.ctypes.data, out.size, out)
     return _run_blocks(kind, out, a, b, u, v, team)
 
 
@@ -120,9 +120,9 @@ def _run_blocks(kind, out, a, b, u, v, team):
     never_inline()
     if team is None:
         total = 0.0
-        for lo in range(0, out.size, BLOCK):
-            hi = min(lo + BLOCK, out.size)
-            total = _combine(kind, total, _block(kind, out[lo:hi], a, b, u[lo:hi], v[lo:hi]))
+        for place in range(math.ceil(out.size / BLOCK)):
+            part = _part(place, kind, a, b, out.ctypes.data, u.ctypes.data, v.ctypes.data, out.size, out)
+            total = _combine(kind, total, part)
         return total
     board, factors, parts = team
     board[_PASS] = kind
@@ -146,12 +146,9 @@ def _take_block(like, board, factors, parts):
     place = atomic_add(board, _UNCLAIMED, -1) - 1
     if place < 0:
         return False
-    lo = place * BLOCK
-    hi = min(lo + BLOCK, board[_SIZE])
-    out = array_at(board[_OUT], board[_SIZE], like.dtype)[lo:hi]
-    u = array_at(board[_U], board[_SIZE], like.dtype)[lo:hi]
-    v = array_at(board[_V], board[_SIZE], like.dtype)[lo:hi]
-    parts[place] = _block(board[_PASS], out, factors[0], factors[1], u, v)
+    parts[place] = _part(
+        place, board[_PASS], factors[0], factors[1], board[_OUT], board[_U], board[_V], board[_SIZE], like
+    )
     atomic_add(board, _DONE, 1)
     return True
 
@@ -160,36 +157,49 @@ def _combine(kind, total, part):
     return max(total, part) if kind == _MAX else total + part
 
 
+@_inlined
+def _part(place, kind, a, b, out, u, v, size, like):
+    """Run a pass over one block of vectors of ``size`` elements, which are given by their addresses."""
+    offset = place * BLOCK * like.itemsize
+    out, u, v = (
+        pointer_to(out + offset, like.dtype),
+        pointer_to(u + offset, like.dtype),
+        pointer_to(v + offset, like.dtype),
+    )
+    return _block(kind, a, b, out, u, v, min(BLOCK, size - place * BLOCK))
+
+
 # Reassociation lets a sum run in vector registers; NaN and infinity keep their meaning.
 @compiled_with(fastmath={"reassoc", "contract"})
-def _block(kind, out, a, b, u, v):
+def _block(kind, a, b, out, u, v, size):
+    # On pointers, as an array would be seven arguments.
     never_inline()  # so that its sums have the same bits on all threads
     total = 0.0
     if kind == _UPDATE:
-        for i in range(out.size):
+        for i in range(size):
             out[i] = a * out[i] + b * u[i]
             total += float(out[i]) * float(v[i])
     elif kind == _SCALE:
-        for i in range(out.size):
+        for i in range(size):
             out[i] = a * u[i]
             total += float(out[i]) * float(v[i])
     elif kind == _DOT:
-        for i in range(u.size):
+        for i in range(size):
             total += float(u[i]) * float(v[i])
     elif kind == _SUM:
-        for i in range(u.size):
+        for i in range(size):
             total += abs(float(u[i]))
     elif kind == _MAX:
-        for i in range(u.size):
+        for i in range(size):
             magnitude = abs(float(u[i]))
             total = magnitude if magnitude > total else total
     elif kind == _COPY:
-        for i in range(out.size):
+        for i in range(size):
             out[i] = u[i]
     elif kind == _DIFFERENCE:
-        for i in range(out.size):
+        for i in range(size):
             out[i] = u[i] - v[i]
     elif kind == _LINE:
-        for i in range(out.size):
+        for i in range(size):
             out[i] = u[i] + a * v[i]
     return total
