@@ -89,6 +89,18 @@ def lbfgs_overhead(n, history_size, count):
     return lbfgs_report.measured_overhead(n, history_size, count)
 
 
+def minimize_overhead(n):
+    import lbfgs_report
+
+    return lbfgs_report.measured_calls(lbfgs_report.rosenbrock, n, maxcor=10)
+
+
+def lbfgs_over_ten_parameters(n):
+    import lbfgs_report
+
+    return lbfgs_report.measured_parameters(n, returned=False, count=300)
+
+
 def whole_minimize(n):
     import scipy.optimize
     from threadpoolctl import threadpool_limits
@@ -140,6 +152,11 @@ def _comparisons():
     ):
         title = f"L-BFGS, an evaluation beside the objective, n = {n}, history {history_size}"
         yield Comparison("lbfgs", title, "SciPy L-BFGS-B, 10", bar, lbfgs_overhead, (n, history_size, count))
+    for n, bar in ((10, 0.15), (100, 0.15), (1000, 0.20)):
+        title = f"minimize with its set-up, an evaluation beside the objective, n = {n}, history 10"
+        yield Comparison("lbfgs", title, "SciPy L-BFGS-B, 10", bar, minimize_overhead, (n,))
+    title = "L-BFGS over ten Parameters, an evaluation beside the objective, n = 10, history 10"
+    yield Comparison("lbfgs", title, "SciPy L-BFGS-B, 10", 0.35, lbfgs_over_ten_parameters, (10,))
     for n in (10, 1000):
         yield Comparison("lbfgs", f"minimize(rosen), n = {n}", "SciPy L-BFGS-B", None, whole_minimize, (n,))
     yield Comparison("start", "import numbopt (process)", "import numba", 1.2, fresh_process.import_against_numba)

@@ -1,8 +1,7 @@
 """Compare numbopt's L-BFGS and nonlinear conjugate gradients with SciPy's and torch's.
 
-Run ``python asv_bench/lbfgs_report.py [solved] [accuracy] [defaults] [overhead] [calls] [first_call]``: all parts
-without arguments. Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where
-it is not installed.
+Run ``python asv_bench/lbfgs_report.py [part ...]``: all parts, in the order of `PARTS`, without arguments. Evaluations
+are counted exactly and repeat; times are ratios within one run. torch is left out where it is not installed.
 """
 
 import contextlib
@@ -20,6 +19,7 @@ from lbfgs_problems import PROBLEMS, TOLERANCE, Problem
 from measure import interleaved
 from threadpoolctl import threadpool_limits
 
+from numbopt import LBFGS, Parameter
 from numbopt._kernels import quasi_newton as qn
 from numbopt.minimize import minimize as numbopt_minimize
 
@@ -223,11 +223,58 @@ def measured_calls(problem, n, maxcor):
     return _compared_overhead(ours, scipy_solver("L-BFGS-B", maxcor=10), *problem(n), 600, rounds=51)
 
 
+def parameters():
+    """Microseconds per evaluation outside the objective of one step of LBFGS, ten pairs, over ten Parameters."""
+    print(f"{'n':>5s} {'gradients':>10s} {'numbopt':>8s} {'SciPy':>8s} {'ratio':>6s}")
+    for n in (10, 1000):
+        for returned in (False, True):
+            ratio, ours, theirs = measured_parameters(n, returned, 300)
+            gradients = "returned" if returned else "in place"
+            print(f"{n:5d} {gradients:>10s} {1e6 * ours:8.2f} {1e6 * theirs:8.2f} {ratio:6.3f}", flush=True)
+
+
+def measured_parameters(n, returned, count):
+    """Return what `measured_overhead` returns for `LBFGS`, whose closure returns gradients or writes them in place."""
+    function, start = quadratic(n)
+
+    def ours():
+        parameters = [Parameter(part.copy()) for part in np.split(start, 10)]
+        optimizer = LBFGS(
+            parameters,
+            max_iter=10 * BUDGET,
+            tolerance_grad=0,
+            tolerance_change=0,
+            history_size=10,
+            line_search_fn="strong_wolfe",
+        )
+        for parameter in parameters:
+            parameter.grad = np.zeros_like(parameter.data)
+
+        def objective(_):
+            f, g = function(np.concatenate([parameter.data for parameter in parameters]))
+            gradients = np.split(g, 10)
+            if returned:
+                return f, gradients
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad[:] = gradient
+            return f
+
+        return overhead_of(lambda timed, _: optimizer.step(lambda: timed(None)), objective, None, count)
+
+    theirs = functools.partial(overhead_of, SOLVERS["SciPy L-BFGS-B 10"], function, start, count)
+    return _compared(ours, theirs, rounds=15)
+
+
 def _compared_overhead(ours, theirs, function, start, count, rounds):
-    overheads = [functools.partial(overhead_of, solver, function, start, count) for solver in (ours, theirs)]
+    return _compared(
+        *(functools.partial(overhead_of, solver, function, start, count) for solver in (ours, theirs)), rounds
+    )
+
+
+def _compared(ours, theirs, rounds):
     with threadpool_limits(1, "blas"):
-        overheads[0]()  # compiles
-        return interleaved(*overheads, rounds=rounds)
+        ours()  # compiles
+        return interleaved(ours, theirs, rounds=rounds)
 
 
 def overhead_of(solver, function, start, count) -> float:
@@ -291,7 +338,9 @@ def first_call():
             print(f"cold {float(run()):.2f}, warm {float(run()):.2f}", flush=True)
 
 
+PARTS = {part.__name__: part for part in (solved, accuracy, defaults, overhead, calls, parameters, first_call)}
+
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["solved", "accuracy", "defaults", "overhead", "calls", "first_call"]:
-        print(f"\n{part}: {globals()[part].__doc__}")
-        globals()[part]()
+    for name in sys.argv[1:] or PARTS:
+        print(f"\n{name}: {PARTS[name].__doc__}")
+        PARTS[name]()

@@ -1,13 +1,12 @@
 """All parameters, and all their gradients, as one vector each, for algorithms that work on vectors."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from numbopt._device_table import copying as copying_on_gpu
 from numbopt._gradients import Gradients
-from numbopt._table import Integers, copying, run
+from numbopt._table import Copying, Integers, run
 from numbopt.device_array import Array, clear, copy_values, to_host, zeros
 from numbopt.parameter import Parameter, address_of
 
@@ -52,15 +51,16 @@ class FlatVectors:
         own = np.array([parameter._address for parameter in parameters])
         self._gather = self._copying(own, address_of(self.data) + self._starts, self._alike)
         self._scatter = self._copying(address_of(self.data) + self._starts, own, self._alike)
-        self._gather_own: Any = None
+        self._gather_grad: Any = None
         self._addresses: Integers | None = None
+        self._with_gradient = b""
 
     def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Any:
         sizes = np.array([parameter._data.nbytes for parameter in self._parameters])[chosen]
         sources, targets = sources[chosen], targets[chosen]
         if self.device == "cuda":
             return copying_on_gpu(sources, targets, sizes // self.data.dtype.itemsize, self.data.dtype)
-        return copying(sources, targets, sizes)
+        return Copying(sources, targets, sizes)
 
     def gather_data(self) -> None:
         """Copy the parameters into ``data``."""
@@ -80,20 +80,25 @@ class FlatVectors:
         """Copy the gradients in use into ``grad``, zeros where there is none."""
         addresses = self._gradients.addresses
         if self._addresses is not addresses:
-            clear(self.grad)
-        if self._gradients.are_own or self.device == "cuda":
-            if self._addresses is not addresses:
-                targets = address_of(self.grad) + self._starts
-                self._gather_own = self._copying(addresses, targets, self._alike & (addresses != 0))
-            _run(self._gather_own)
-            by_numpy: Iterable[int] = self._others
-        else:
-            by_numpy = range(len(self._parameters))
-        for position in by_numpy:
+            self._gather_from(addresses)
+            self._addresses = addresses
+        _run(self._gather_grad)
+        for position in self._others:
             if addresses[position]:
                 gradient = self._parameters[position].flat_view(to_host(self._gradients[position]))
                 self.grad[self._slices[position]] = gradient
-        self._addresses = addresses
+
+    def _gather_from(self, addresses: Integers) -> None:
+        has_gradient = addresses != 0
+        chosen = self._alike & has_gradient
+        with_gradient = has_gradient.tobytes()
+        if with_gradient == self._with_gradient and self.device == "cpu":
+            self._gather_grad.take_from(addresses[chosen])
+            return
+        self._with_gradient = b""  # until all is done, should a keyboard interrupt come
+        clear(self.grad)
+        self._gather_grad = self._copying(addresses, address_of(self.grad) + self._starts, chosen)
+        self._with_gradient = with_gradient
 
     def scatter_grad(self, vector: Any) -> None:
         """Copy a vector into the gradients of the parameters that have one of their own."""

@@ -322,18 +322,28 @@ def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
     return Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
 
 
-def copying(sources: Integers, targets: Integers, sizes: Integers) -> Launch | None:
-    """Return the launch that copies buffers; ``sizes`` in bytes."""
-    blocks = Blocks(sizes)
-    rows = np.zeros((len(blocks.size), 4), np.int64)
-    rows[:, 0] = blocks.size
-    rows[:, 2] = targets[blocks.buffer] + blocks.start
-    rows[:, 3] = sources[blocks.buffer] + blocks.start
-    return Launch(copy_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
+class Copying:
+    """The launch that copies buffers; ``sizes`` in bytes."""
+
+    def __init__(self, sources: Integers, targets: Integers, sizes: Integers) -> None:
+        self._blocks = Blocks(sizes)
+        self._rows = np.zeros((len(self._blocks.size), 4), np.int64)
+        self._rows[:, 0] = self._blocks.size
+        self._rows[:, 2] = targets[self._blocks.buffer] + self._blocks.start
+        self.take_from(sources)
+        self._launch = Launch(copy_kernels(), self._rows, np.zeros((1, 1), np.int8)) if len(self._rows) else None
+
+    def take_from(self, sources: Integers) -> None:
+        """Copy from other addresses."""
+        self._rows[:, 3] = sources[self._blocks.buffer] + self._blocks.start
+
+    def calls(self) -> list[Callable[[], object]]:
+        """Return what is to be called."""
+        return [] if self._launch is None else self._launch.calls()
 
 
 def compile_zeroing_and_copying() -> None:
-    """Compile what `zeroing` and `copying` run."""
+    """Compile what `zeroing` and `Copying` run."""
     for kernels in (zero_kernels(), copy_kernels()):
         _compile_ahead(kernels, np.dtype(np.int8))
 
