@@ -1,6 +1,7 @@
 """LBFGS and NonlinearCG as classes: what a step does to parameters, gradients, state and result."""
 
 import copy
+import itertools
 import pickle
 from pathlib import Path
 
@@ -192,6 +193,28 @@ def test_gradients_by_name(case):
     optimizer.step(lambda: (float(weight.data @ weight.data), {"weight": 2 * weight.data}))
     np.testing.assert_allclose(weight, 0, atol=1e-4)
     np.testing.assert_array_equal(bias, 1)
+
+
+@for_every_case
+def test_returned_gradients_in_any_form_give_the_same_bits_as_those_in_place(case):
+    def parameters():
+        return [numbopt.Parameter(part) for part in np.split(starting_point("float64"), [3, 4])]
+
+    def function(x):  # of all but the last two elements
+        loss, gradient = rosenbrock(x[:4])
+        return loss, np.append(gradient, [0.0, 0.0])
+
+    in_place, returned = parameters(), parameters()
+    forms = itertools.cycle([list, lambda parts: [part.tolist() for part in parts], lambda parts: [*parts[:2], None]])
+
+    def closure():
+        loss, gradient = function(np.concatenate([p.data for p in returned]))
+        return loss, next(forms)(np.split(gradient, [3, 4]))
+
+    make(case, in_place, max_iter=20).step(closure_of(function, in_place))
+    make(case, returned, max_iter=20).step(closure)
+    np.testing.assert_array_equal(np.concatenate(returned), np.concatenate(in_place))
+    assert not np.array_equal(np.concatenate(returned), starting_point("float64"))
 
 
 # --- what a step promises --------------------------------------------------------------------------------------------

@@ -134,11 +134,8 @@ def new_state(
     pairs = 0 if rule in CONJUGATE.values() else history_size
     vectors = new_vectors((PAIRS + 2 * pairs, n), dtype)
     products = np.zeros((2, pairs))  # 1 / s.y of every pair; coefficients of the recursion
-    return (
-        vectors,
-        products,
-        np.ndarray(1, STATE, bytearray(_fresh_states(rule, np.dtype(dtype), max_trials, **options))),
-    )
+    states = np.ndarray(1, STATE, bytearray(_fresh_states(rule, np.dtype(dtype), max_trials, **options)))
+    return vectors, products, states
 
 
 @functools.lru_cache
