@@ -54,6 +54,16 @@ def assert_steps_agree(name, dtype, theirs, their_optimizer, ours, optimizer, st
 
 
 @for_every_problem
+def test_learning_rate_that_begins_at_zero_equals_torch(name, dtype):
+    theirs, their_optimizer = torch_run(name, dtype)
+    ours = numbopt.Parameter(starting_point(dtype))
+    optimizer = numbopt.LBFGS([ours], **FUNCTIONS[name][1])
+    for step, rate in enumerate([0.0, 0.01, 0.02]):
+        optimizer.param_groups[0]["lr"] = their_optimizer.param_groups[0]["lr"] = rate
+        assert_steps_agree(name, dtype, theirs, their_optimizer, ours, optimizer, [step], batches=False)
+
+
+@for_every_problem
 @pytest.mark.parametrize("batches", [False, True], ids=["one closure", "mini-batches"])
 def test_every_step_equals_torch(name, dtype, batches):
     theirs, their_optimizer = torch_run(name, dtype)

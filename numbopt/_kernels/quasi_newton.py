@@ -90,7 +90,7 @@ STATE = np.dtype(
         ("searching", np.bool_),  # the next evaluation is a trial, not an entry
         ("epsilon", np.float64),  # of the vectors' dtype
         ("slope", np.float64),  # along the direction, at the base
-        ("step", np.float64),  # the last one; 0 before the first
+        ("step", np.float64),  # the last one; NaN before the first
         ("lowest", np.float64),  # value of this run
         ("patient", np.int64),  # iterations in a row with a small relative change
         ("memory", np.int64),  # pairs in the ring; for conjugate gradients 1 if the last direction counts
@@ -145,6 +145,7 @@ def _fresh_states(rule: int, dtype: np.dtype[Any], max_trials: int, **options: f
     fields = {
         "rule": rule,
         "learning_rate": 1.0,
+        "step": math.nan,
         "tolerance_relative": -1.0,
         "patience": 3,
         "max_iterations": np.iinfo(np.int64).max,
@@ -374,11 +375,11 @@ def _conjugate(g, slope, vectors, state, team):
 def _fixed_step(x, g, f, vectors, products, state, team):
     """Follow torch's rule without a line search: same iterates, same stops, no evaluation after the last step."""
     if not (math.isfinite(f) and math.isfinite(sum_magnitude(g, team))):
-        if state.step == 0:
+        if math.isnan(state.step):
             return START_NOT_FINITE
         copy(x, vectors[BASE_X], team)
         state.memory = 0
-        state.step = 0.0
+        state.step = math.nan
         return STEP_NOT_FINITE
     state.gradient_norm = max_magnitude(g, team)
     if state.searching and state.evaluations >= state.max_evaluations:
@@ -392,7 +393,7 @@ def _fixed_step(x, g, f, vectors, products, state, team):
             return CHANGE_SMALL
     if state.iterations >= state.max_iterations:
         return MAX_ITERATIONS
-    first = state.step == 0
+    first = math.isnan(state.step)
     if not first:
         slope = dot(g, vectors[DIRECTION], team)
         _remember(x, g, slope, _FIXED_STEP_CURVATURE, vectors, products, state, team)
