@@ -322,7 +322,7 @@ def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
     return Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
 
 
-class Copying:
+class Copying(Launch):
     """The launch that copies buffers; ``sizes`` in bytes."""
 
     def __init__(self, sources: Integers, targets: Integers, sizes: Integers) -> None:
@@ -331,15 +331,11 @@ class Copying:
         self._rows[:, 0] = self._blocks.size
         self._rows[:, 2] = targets[self._blocks.buffer] + self._blocks.start
         self.take_from(sources)
-        self._launch = Launch(copy_kernels(), self._rows, np.zeros((1, 1), np.int8)) if len(self._rows) else None
+        super().__init__(copy_kernels(), self._rows, np.zeros((1, 1), np.int8))
 
     def take_from(self, sources: Integers) -> None:
         """Copy from other addresses."""
         self._rows[:, 3] = sources[self._blocks.buffer] + self._blocks.start
-
-    def calls(self) -> list[Callable[[], object]]:
-        """Return what is to be called."""
-        return [] if self._launch is None else self._launch.calls()
 
 
 def compile_zeroing_and_copying() -> None:

@@ -214,7 +214,7 @@ def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
 
 
 _FLOAT64 = np.dtype(np.float64)
-_CONTIGUOUS = (_FLOAT64.itemsize,)
+_CONTIGUOUS = (_FLOAT64.itemsize,)  # strides of a flat array
 
 
 class _Objective:

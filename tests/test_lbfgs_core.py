@@ -43,10 +43,7 @@ def run(function, x, state, evaluations=10_000):
 
 
 def fresh(n, dtype=np.float64, rule=qn.LBFGS, history_size=10, **options):
-    state = qn.new_state(n, dtype, rule, history_size)
-    for name, value in options.items():
-        state[2][0][name] = value
-    return state
+    return qn.new_state(n, dtype, rule, history_size, **options)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -123,6 +120,17 @@ def test_huge_and_tiny_gradients_neither_overflow_nor_underflow():
         x = np.array([1.0, 2.0])
         state = fresh(2, tolerance_gradient=1e-8 * scale)
         assert run(lambda x, s=scale: (s * float(x @ x), 2 * s * x), x, state) == qn.GRADIENT_SMALL
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_rounding_errors_of_a_sum_do_not_end_a_search(n):
+    """The value is off by up to 10 units of its last digit, the gradient is not."""
+
+    def function(x):
+        f, g = quadratic(x)
+        return 1000 + f + 10 * np.spacing(1000.0) * np.sin(1e12 * np.sum(x)), g
+
+    assert run(function, np.zeros(n), fresh(n, tolerance_gradient=1e-10)) == qn.GRADIENT_SMALL
 
 
 def test_start_that_is_not_finite_is_left_alone():
