@@ -28,9 +28,10 @@ import numpy as np
 from work import OPTIONS, arrays, optimizer
 
 import numbopt
-from numbopt import _device, _device_table
-from numbopt._table import run
-from numbopt.device_array import copy_values, zeros
+from numbopt._devices.arrays import copy_values, zeros
+from numbopt._devices.driver import _check, device
+from numbopt._launch import cuda as _device_table
+from numbopt._launch.calls import run
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -97,9 +98,9 @@ def head(*names):
 
 def machine():
     """Return what all was measured with."""
-    gpu, driver = _device.device(), _device.device()._driver
-    name = _device._check(driver.cuDeviceGetName(128, gpu.ordinal)).partition(b"\0")[0].decode()
-    cuda = _device._check(driver.cuDriverGetVersion())
+    gpu, driver = device(), device()._driver
+    name = _check(driver.cuDeviceGetName(128, gpu.ordinal)).partition(b"\0")[0].decode()
+    cuda = _check(driver.cuDriverGetVersion())
     release = output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").strip()
     versions = [f"Python {platform.python_version()}", f"numbopt {numbopt.__version__}"]
     for package in ("numba", "numba-cuda", "cuda-bindings", "numpy"):
@@ -233,7 +234,7 @@ def summary(done):
 
 def gpu_times(functions):
     """Return the median time on the GPU of each function, in seconds; they take turns."""
-    driver = _device.device()._driver
+    driver = device()._driver
     events = [[[event(driver) for _ in "ab"] for _ in range(RUNS)] for _ in functions]
     hold = copying(HOLD)
     for _ in range(3):
@@ -243,22 +244,20 @@ def gpu_times(functions):
         for function, pairs in zip(functions, events, strict=True):
             start, end = pairs[turn]
             hold()
-            _device._check(driver.cuEventRecord(start, 0))
+            _check(driver.cuEventRecord(start, 0))
             function()
-            _device._check(driver.cuEventRecord(end, 0))
+            _check(driver.cuEventRecord(end, 0))
     numbopt.cuda.synchronize()
-    milliseconds = [
-        statistics.median(_device._check(driver.cuEventElapsedTime(*pair)) for pair in pairs) for pairs in events
-    ]
+    milliseconds = [statistics.median(_check(driver.cuEventElapsedTime(*pair)) for pair in pairs) for pairs in events]
     for pair in (pair for pairs in events for pair in pairs):
         for found in pair:
-            _device._check(driver.cuEventDestroy(found))
+            _check(driver.cuEventDestroy(found))
     return [value / 1e3 for value in milliseconds]
 
 
 def event(driver):
     """Return a new event."""
-    return _device._check(driver.cuEventCreate(0))
+    return _check(driver.cuEventCreate(0))
 
 
 def random_array(size):
@@ -370,19 +369,19 @@ def memory_access(size):
 
 def blocks(size):
     """Blocks. Adam over one large float32 parameter by elements of a row, which is a block, and threads of a block."""
-    from numbopt._kernels import cuda as kernels
+    from numbopt._kernels.cuda import reductions
 
     threads = (128, 256, 512)
     yield from head("elements of a row", *(f"{count} threads" for count in threads))
-    used = _device_table.DeviceTable.block, kernels.THREADS
+    used = _device_table.DeviceTable.block, reductions.THREADS
     for block in (1024, 2048, 4096, 8192, 16384, 65536):
         steps = []
         for count in threads:
-            _device_table.DeviceTable.block, kernels.THREADS = block, count
+            _device_table.DeviceTable.block, reductions.THREADS = block, count
             try:
                 steps.append(stepping("Adam", size)[1])
             finally:
-                _device_table.DeviceTable.block, kernels.THREADS = used
+                _device_table.DeviceTable.block, reductions.THREADS = used
         yield block, *map(milliseconds, gpu_times(steps))
 
 
@@ -459,7 +458,7 @@ def step_row(name, step):
 
 CHECKED = """
 import numpy as np, numbopt
-from numbopt.device_array import zeros
+from numbopt._devices.arrays import zeros
 values = np.ones(1027, np.float32)
 parameters = [numbopt.Parameter(values, device="cuda"), zeros(1028, np.float32, "cuda")[1:]]
 adam = numbopt.Adam(parameters, max_grad_norm=1.0)

@@ -4,21 +4,10 @@ from typing import Any
 
 from numba import types
 
-from numbopt._device_table import DeviceLaunch
-from numbopt._kernels.cuda import (
-    FLOATS,
-    Kernel,
-    _bounds_of_all,
-    _state_alone,
-    columns_at,
-    cuda,
-    load1,
-    load4,
-    store1,
-    store4,
-    update_lane,
-    update_lanes,
-)
+from numbopt._kernels.cuda.intrinsics import columns_at, load1, load4, store1, store4
+from numbopt._kernels.cuda.kernel import FLOATS, Kernel
+from numbopt._kernels.cuda.rows import _bounds_of_all, _state_alone, cuda, update_lane, update_lanes
+from numbopt._launch.cuda import DeviceLaunch
 
 COLUMNS: Any
 SCALARS: Any

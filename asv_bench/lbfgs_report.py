@@ -20,8 +20,9 @@ from measure import interleaved
 from threadpoolctl import threadpool_limits
 
 from numbopt import LBFGS, Parameter
-from numbopt._kernels import quasi_newton as qn
-from numbopt.minimize import minimize as numbopt_minimize
+from numbopt._kernels.quasi_newton import state as qn
+from numbopt._launch import quasi_newton as cores
+from numbopt._minimize.front import minimize as numbopt_minimize
 
 try:
     import torch
@@ -88,7 +89,7 @@ def numbopt_solver(rule, history_size=0):
         x = x.copy()
         state = qn.new_state(x.size, x.dtype, rule, history_size)
         state[2]["tolerance_gradient"] = 0
-        advance = qn.advance_function(state)
+        advance = cores.advance_function(state)
         answer = qn.EVALUATE
         while answer == qn.EVALUATE:
             f, g = function(x)

@@ -19,7 +19,7 @@ from measure import interleaved, ratio
 from references import THREADS
 
 import numbopt
-from numbopt import _table
+from numbopt._launch import cpu
 
 SIZES = [1_000, 10_000, 30_000, 100_000, 300_000, 1_000_000]
 ROUNDS = 31
@@ -61,12 +61,12 @@ def with_threads(count, size, dtype):
     step = work.step("Adam", size, dtype)
     if count is None:
         return step
-    automatic = _table.BYTES_PER_THREAD
-    _table.BYTES_PER_THREAD = sys.maxsize if count == 1 else 1
+    automatic = cpu.BYTES_PER_THREAD
+    cpu.BYTES_PER_THREAD = sys.maxsize if count == 1 else 1
     try:
         step()  # makes the launch
     finally:
-        _table.BYTES_PER_THREAD = automatic
+        cpu.BYTES_PER_THREAD = automatic
     step.func.__self__._tables[0]._launch._choice = AlwaysHelped()
     return step
 

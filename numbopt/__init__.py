@@ -10,8 +10,8 @@ array([ 1.9, -0.9])
 
 from numbopt import cuda, lr_scheduler, options, schedules
 from numbopt._kernels.rule import Rule
-from numbopt._kernels.threads import get_num_threads, set_num_threads
-from numbopt.accumulation import Accumulate
+from numbopt._launch.threads import get_num_threads, set_num_threads
+from numbopt._minimize.front import minimize, scipy_method
 from numbopt.algorithms.adadelta import Adadelta
 from numbopt.algorithms.adagrad import Adagrad
 from numbopt.algorithms.adam import Adam
@@ -25,17 +25,18 @@ from numbopt.algorithms.radam import RAdam
 from numbopt.algorithms.rmsprop import RMSprop
 from numbopt.algorithms.rprop import Rprop
 from numbopt.algorithms.sgd import SGD
-from numbopt.averaging import AveragedParameters, Lookahead, get_ema_avg_fn, get_swa_avg_fn
 from numbopt.checkpoint import CheckpointError, load, save
 from numbopt.clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from numbopt.compiling import warmup
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.history import History
 from numbopt.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from numbopt.minimize import minimize, scipy_method
 from numbopt.optimizer import Optimizer, required
 from numbopt.parameter import Pack, Parameter, pack
 from numbopt.vectorwise import VectorOptimizer
-from numbopt.warmup import warmup
+from numbopt.wrappers.accumulate import Accumulate
+from numbopt.wrappers.averages import AveragedParameters, get_ema_avg_fn, get_swa_avg_fn
+from numbopt.wrappers.lookahead import Lookahead
 
 __version__ = "0.1.0"
 

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from numbopt._groups import as_groups, as_parameters
-from numbopt.device_array import Array, as_device_array, is_device_array, to_host
+from numbopt._devices.arrays import Array, as_device_array, is_device_array, to_host
+from numbopt._parameters.groups import as_groups, as_parameters
 from numbopt.parameter import Parameter, checked_values
 
 # A checkpoint is a zip file that `numpy.load` can read too: the first member is the tree of plain values as JSON, the

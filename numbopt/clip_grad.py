@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._norm import clip, clip_coefficient, scale, two_norm
-from numbopt.device_array import as_device_array, is_device_array, to_host
+from numbopt._devices.arrays import as_device_array, is_device_array, to_host
+from numbopt._launch.many_arrays import clip, clip_coefficient, scale, two_norm
 from numbopt.options import as_float
 from numbopt.parameter import Parameter
 

@@ -11,8 +11,9 @@ the host, which go with each launch, and a replay would repeat those of the capt
 gradients, and call ``step()`` after each replay: as long as they are in the same place, it is one launch.
 """
 
-from numbopt._device import device, is_available, stream
-from numbopt.device_array import DeviceArray
+from numbopt._devices.arrays import DeviceArray
+from numbopt._devices.driver import device, is_available
+from numbopt._devices.streams import stream
 
 __all__ = ["DeviceArray", "is_available", "stream", "synchronize"]
 

@@ -8,14 +8,16 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 
 from numbopt import options as checks
-from numbopt._device_table import DeviceTable
-from numbopt._gradients import Gradients
+from numbopt._devices.arrays import Array, DeviceArray, address_of, copy_values, copying, to_host, zeros
 from numbopt._kernels.rule import Rule
-from numbopt._norm import clip_coefficient
-from numbopt._table import Integers, Table, run, setting
-from numbopt.device_array import Array, DeviceArray, copy_values, copying, to_host, zeros
+from numbopt._launch.blocks import Integers
+from numbopt._launch.calls import run, setting
+from numbopt._launch.cuda import DeviceTable
+from numbopt._launch.many_arrays import clip_coefficient
+from numbopt._launch.table import Table
+from numbopt._parameters.gradients import Gradients
 from numbopt.optimizer import GroupOptions, Optimizer
-from numbopt.parameter import Parameter, address_of, checked_values, label
+from numbopt.parameter import Parameter, checked_values, label
 
 Clock = tuple[Any, ...]
 

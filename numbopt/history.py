@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from numbopt._norm import two_norm
-from numbopt.accumulation import Wrapper
-from numbopt.device_array import Array, as_device_array, is_device_array
+from numbopt._devices.arrays import Array, as_device_array, is_device_array
+from numbopt._launch.many_arrays import two_norm
 from numbopt.optimizer import Optimizer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from numbopt.wrappers.wrapper import Wrapper
 
 
 class History(Mapping[str, Array]):
@@ -57,7 +58,7 @@ class History(Mapping[str, Array]):
     array([10. ,  5. ,  2.5])
     """
 
-    def __init__(self, optimizer: Optimizer | Wrapper, *, gradient_norm: bool = False, every: int = 1) -> None:
+    def __init__(self, optimizer: "Optimizer | Wrapper", *, gradient_norm: bool = False, every: int = 1) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
         self.every = every

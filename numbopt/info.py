@@ -7,10 +7,10 @@ from pathlib import Path
 
 import llvmlite.binding
 
-from numbopt import __version__, cuda
-from numbopt._device import device
-from numbopt._kernels.cpu import zero_kernels
-from numbopt._kernels.threads import get_num_threads
+from numbopt import cuda
+from numbopt._devices.driver import device
+from numbopt._kernels.cpu.rows import zero_kernels
+from numbopt._launch.threads import get_num_threads
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "matplotlib", "numba-cuda")
 
@@ -26,7 +26,9 @@ def info() -> dict[str, str]:
         the ``"devices"`` that parameters can be on.
     """
     return {
-        "versions": ", ".join([f"numbopt {__version__}", f"Python {platform.python_version()}", *_versions()]),
+        "versions": ", ".join(
+            [f"numbopt {importlib.metadata.version('numbopt')}", f"Python {platform.python_version()}", *_versions()]
+        ),
         "platform": platform.platform(),
         "processor": llvmlite.binding.get_host_cpu_name(),
         "threads": f"{get_num_threads()} of numbopt's own; Numba's threading layer is not used",

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from numbopt import options as checks
-from numbopt._device_table import filling
-from numbopt._groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
-from numbopt._state import State
-from numbopt._table import compile_zeroing_and_copying, run, setting, zeroing
-from numbopt.device_array import DeviceArray, host_copy, to_host
+from numbopt._devices.arrays import DeviceArray, host_copy, to_host
+from numbopt._launch.calls import run, setting
+from numbopt._launch.cuda import filling
+from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
+from numbopt._parameters.groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
+from numbopt._parameters.state import State
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
 

@@ -1,6 +1,5 @@
 """Parameter: an array to optimize, its gradient and its name."""
 
-import ctypes
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self, cast
@@ -9,13 +8,15 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import ArrayLike
 
-from numbopt.device_array import (
+from numbopt._devices.arrays import (
     Array,
     DeviceArray,
+    address_of,
     as_device_array,
     copy_values,
     is_device_array,
     like,
+    memory_order,
     shown_like,
     to_host,
     zeros,
@@ -138,7 +139,7 @@ class Parameter(NDArrayOperatorsMixin):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a string, got {name!r}")
         self.name = name
-        axes = _memory_order(data)
+        axes = memory_order(data)
         if axes is None:  # a copy that kept the gaps of its strided original cannot be: copy(order="K") closes them
             raise ValueError(
                 f"{_label(name, data.shape)} is strided ({data.strides} bytes): its elements do not lie side by side "
@@ -521,21 +522,6 @@ def label(parameter: Parameter, position: int | None = None) -> str:
     return _label(parameter.name, parameter.shape, position)
 
 
-def address_of(array: Any) -> int:
-    """Return the address of the first element of an array on the host or on a GPU."""
-    return array.address if isinstance(array, DeviceArray) else host_address_of(array)
-
-
-def host_address_of(array: Array) -> int:
-    """Return the address of the first element of an array of NumPy."""
-    return ctypes.c_void_p.from_address(id(array) + _DATA_FIELD).value or 0
-
-
-# By NumPy's C interface, the pointer to the data is the first field of an ndarray after the object header. Reading it
-# takes an eighth of the time that `ndarray.ctypes` or `__array_interface__` take, at every step with new gradients.
-_DATA_FIELD = object.__basicsize__
-
-
 def _label(name: str | None, shape: tuple[int, ...], position: int | None = None) -> str:
     if name:
         return f"parameter {name!r}"
@@ -605,13 +591,3 @@ def _checked_device_array(data: Any, name: str | None, in_place: bool) -> Device
             "contiguous copy of it"
         )
     return array
-
-
-def _memory_order(array: Any) -> tuple[int, ...] | None:
-    """Return the axes from the slowest to the fastest in memory, or None if there are gaps between elements."""
-    if isinstance(array, DeviceArray):
-        return array.memory_order
-    if array.flags.c_contiguous:
-        return tuple(range(array.ndim))
-    axes = tuple(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))
-    return axes if array.transpose(axes).flags.c_contiguous else None

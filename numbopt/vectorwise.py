@@ -8,13 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from numbopt import _device_vectors
 from numbopt import options as checks
-from numbopt._flat import FlatVectors, dtype_and_device
-from numbopt._gradients import Gradients
-from numbopt._kernels import quasi_newton as qn
-from numbopt._table import setting
-from numbopt.device_array import copy_values, host_copy, to_host
+from numbopt._devices.arrays import copy_values, host_copy, to_host
+from numbopt._kernels.quasi_newton import state as qn
+from numbopt._launch import cuda_vectors as _device_vectors
+from numbopt._launch import quasi_newton as cores
+from numbopt._launch.calls import setting
+from numbopt._parameters.flat import FlatVectors, dtype_and_device
+from numbopt._parameters.gradients import Gradients
 from numbopt.optimizer import Optimizer
 from numbopt.parameter import Parameter
 
@@ -152,7 +153,7 @@ class VectorOptimizer(Optimizer):
         self._refresh_options()
         dtype, device = dtype_and_device(self._parameters)
         rule = self.core_rule(self._group_options[0].values)
-        (qn if device == "cpu" else _device_vectors).compile_ahead(rule, dtype)
+        (cores if device == "cpu" else _device_vectors).compile_ahead(rule, dtype)
 
     # ---- the step
 
@@ -182,7 +183,7 @@ class VectorOptimizer(Optimizer):
         if np.isnan(to_host(base[:1])).any():  # loaded from torch
             copy_values(base, vectors.data)
         record["gradient_norm"] = math.nan  # until the core has seen one that is finite
-        advance = (qn if vectors.device == "cpu" else _device_vectors).advance_function(core)
+        advance = (cores if vectors.device == "cpu" else _device_vectors).advance_function(core)
         answer = advance(vectors.data, vectors.grad, value)
         try:
             while answer == qn.EVALUATE:
@@ -235,7 +236,7 @@ class VectorOptimizer(Optimizer):
         numbers = {key: records[0][field].item() for key, field in _NUMBERS.items()}
         rows = {key: host_copy(vectors[row]) for key, row in _ROWS.items()}
         counts = {"func_evals": self._evaluations, "n_iter": self._iterations}
-        return {**counts, **numbers, **rows, **dict(zip(_PAIRS, qn.pairs(self._core), strict=True))}
+        return {**counts, **numbers, **rows, **dict(zip(_PAIRS, cores.pairs(self._core), strict=True))}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
         if key in _COUNTS:
@@ -294,4 +295,4 @@ def _restore(core: qn.State, state: Mapping[str, Any]) -> None:
         records[0]["slope"] = to_host(vectors[qn.DIRECTION]) @ to_host(vectors[qn.BASE_G])
     if products.shape[1]:
         records[0]["memory"] = 0  # as many as come now
-        qn.remember(core, *(state.get(key, ()) for key in _PAIRS))
+        cores.remember(core, *(state.get(key, ()) for key in _PAIRS))

@@ -9,7 +9,7 @@ import os
 import numpy as np
 
 import numbopt
-from numbopt import _device
+from numbopt._devices import compiler, streams
 
 
 class CuPy:
@@ -70,7 +70,7 @@ class Numba:
     exports_dlpack = False
 
     def __init__(self):
-        cuda = _device.compiler()
+        cuda = compiler.compiler()
         if not cuda.is_available():
             raise RuntimeError("Numba finds no GPU")
         import numba_cuda
@@ -87,7 +87,7 @@ class Numba:
     def new_stream(self):  # it has no current stream
         stream = self.module.stream()
         with numbopt.cuda.stream(stream):
-            yield _device.current_stream()
+            yield streams.current_stream()
         stream.synchronize()
 
 

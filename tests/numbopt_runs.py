@@ -4,7 +4,7 @@ import numpy as np
 from trajectory import parameter_groups
 
 import numbopt
-from numbopt.device_array import to_host
+from numbopt._devices.arrays import to_host
 
 
 class _Run:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from numbopt import _device
+from numbopt._devices import driver as cuda_driver
 
 
 class WatchedDriver:
@@ -73,10 +73,10 @@ class WatchedDriver:
 
 def install(monkeypatch):
     """Let numbopt find its GPU behind a watched driver; return that, or None where there is no GPU."""
-    if not _device.is_available():
+    if not cuda_driver.is_available():
         return None
-    bindings, link = _device._driver_and_linker()
+    bindings, link = cuda_driver._driver_and_linker()
     driver = WatchedDriver(bindings)
-    monkeypatch.setattr(_device, "_driver_and_linker", lambda: (driver, link))
-    _device.device.cache_clear()
+    monkeypatch.setattr(cuda_driver, "_driver_and_linker", lambda: (driver, link))
+    cuda_driver.device.cache_clear()
     return driver

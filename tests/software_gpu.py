@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 from ptx.interpreter import Fault, Memory, parse, run
 
-from numbopt import _device
+from numbopt._devices import driver as cuda_driver
 
 CAPABILITY = {75: 9, 76: 0}  # major and minor
 CONTEXT = 0xC0
@@ -211,5 +211,5 @@ class SoftwareDriver:
 def install(monkeypatch):
     """Let numbopt find a GPU in software; return its driver."""
     driver = SoftwareDriver()
-    monkeypatch.setattr(_device, "_driver_and_linker", lambda: (driver, lambda ptx, capability: ptx.encode()))
+    monkeypatch.setattr(cuda_driver, "_driver_and_linker", lambda: (driver, lambda ptx, capability: ptx.encode()))
     return driver

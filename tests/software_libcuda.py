@@ -151,7 +151,7 @@ def _callback(driver, name, objects):
 
 
 def pytest_configure():
-    from numbopt import _device
+    from numbopt._devices import driver
 
     load()
-    _device._linked = lambda ptx, capability: ptx.encode()
+    driver._linked = lambda ptx, capability: ptx.encode()

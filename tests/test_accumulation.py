@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import numbopt
 from numbopt import checkpoint
-from numbopt.accumulation import Accumulate
-from numbopt.averaging import Lookahead
+from numbopt.wrappers.accumulate import Accumulate
+from numbopt.wrappers.lookahead import Lookahead
 
 TOLERANCE = {"f": 1e-6, "F": 1e-6, "d": 1e-14, "D": 1e-14}
 

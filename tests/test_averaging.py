@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import numbopt
 from numbopt import checkpoint
-from numbopt.averaging import AveragedParameters, Lookahead, get_ema_avg_fn, get_swa_avg_fn
+from numbopt.wrappers.averages import AveragedParameters, get_ema_avg_fn, get_swa_avg_fn
+from numbopt.wrappers.lookahead import Lookahead
 
 TOLERANCE = {"f": 1e-6, "F": 1e-6, "d": 1e-14, "D": 1e-14}
 

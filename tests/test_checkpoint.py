@@ -25,11 +25,12 @@ from problem import gradients, starting_parameters
 import numbopt
 import numbopt.lr_scheduler
 from numbopt import checkpoint
-from numbopt.accumulation import Accumulate
-from numbopt.averaging import AveragedParameters, Lookahead, get_ema_avg_fn
 from numbopt.checkpoint import CheckpointError, load, save
 from numbopt.history import History
 from numbopt.lr_scheduler import OneCycleLR
+from numbopt.wrappers.accumulate import Accumulate
+from numbopt.wrappers.averages import AveragedParameters, get_ema_avg_fn
+from numbopt.wrappers.lookahead import Lookahead
 
 TESTS = Path(__file__).resolve().parent
 DTYPES = ["?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d", "g", "F", "D", "G", ">f4", ">i8", ">c16"]

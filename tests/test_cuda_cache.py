@@ -15,15 +15,15 @@ SCRIPT = """
 import sys
 import numpy as np
 import numbopt
-from numbopt import _device
-from numbopt._kernels.cuda import update_kernel
+from numbopt._devices import compiler
+from numbopt._kernels.cuda.rows import update_kernel
 
 def rule(p, g, state, h):
     return p - h.lr * g{change}, state
 
 compiled = []
-compile_ptx = _device.compile_ptx
-_device.compile_ptx = lambda *arguments: compiled.append(1) or compile_ptx(*arguments)
+compile_ptx = compiler.compile_ptx
+compiler.compile_ptx = lambda *arguments: compiled.append(1) or compile_ptx(*arguments)
 for dtype in (np.float32, np.float64):
     ptx = update_kernel(numbopt.Rule(rule, scalars=("lr",)), np.dtype(dtype)).ptx((9, 0))
     assert ptx.count(".visible .entry") == 1

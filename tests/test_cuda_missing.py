@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import numbopt
-from numbopt import _device
+from numbopt._devices import compiler, driver
 
 
 @pytest.fixture(autouse=True)
 def nothing_found_yet():
-    _device.device.cache_clear()
-    _device.compiler.cache_clear()
+    driver.device.cache_clear()
+    compiler.compiler.cache_clear()
     yield
-    _device.compiler.cache_clear()
+    compiler.compiler.cache_clear()
 
 
 @pytest.mark.parametrize("use", [lambda p: p.to("cuda"), lambda p: numbopt.Parameter(p, device="cuda")])
@@ -32,8 +32,8 @@ def test_no_gpu(monkeypatch):
         def cuInit(self, flags):
             raise RuntimeError("no driver library is installed")
 
-    monkeypatch.setattr(_device, "compiler", lambda: None)
-    monkeypatch.setattr(_device, "_driver_and_linker", lambda: (Driver(), None))
+    monkeypatch.setattr(driver, "compiler", lambda: None)
+    monkeypatch.setattr(driver, "_driver_and_linker", lambda: (Driver(), None))
     assert not numbopt.cuda.is_available()
     with pytest.raises(RuntimeError, match="there is no GPU to use: no driver library is installed"):
         numbopt.Parameter([1.0], device="cuda")
@@ -42,5 +42,5 @@ def test_no_gpu(monkeypatch):
 def test_shim_for_numpy_2_5(monkeypatch):
     pytest.importorskip("numba_cuda")
     monkeypatch.delitem(vars(np), "row_stack", raising=False)
-    _device.compiler()
+    compiler.compiler()
     assert vars(np)["row_stack"] is np.vstack

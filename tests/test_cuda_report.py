@@ -9,7 +9,7 @@ import pytest
 from cases import CASES, CLOSURE_CASES
 
 import numbopt
-from numbopt import _table
+from numbopt._launch import calls
 
 pytest.importorskip("numba_cuda")
 
@@ -99,7 +99,7 @@ def test_other_ways_to_load_compute_the_same(gpu_report):
         optimizer, _ = gpu_report.stepping("Adam", 4096 + 1024 + 8)
         (table,) = optimizer._tables
         launch = gpu_variants.launch(optimizer, template) if template else table._launch
-        _table.run(launch.calls())
+        calls.run(launch.calls())
         results.append(optimizer.param_groups[0]["params"][0].to("cpu").data)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])

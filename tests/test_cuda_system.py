@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import numbopt
-from numbopt.accumulation import zeros_like
+from numbopt.wrappers.accumulate import zeros_like
 
 START = {"w": np.linspace(-1, 1, 12).reshape(3, 4), "b": np.linspace(0, 1, 5)}
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import numbopt
-from numbopt import Parameter, _table
-from numbopt._kernels import threads
+from numbopt import Parameter
+from numbopt._launch import blocks, cpu, threads
 
 pytest.importorskip("hypothesis")
 
@@ -206,10 +206,10 @@ class Optimizing(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.patched = _table.BLOCK, _table.BYTES_PER_THREAD, threads._thread_count
+        self.patched = blocks.BLOCK, cpu.BYTES_PER_THREAD, threads._thread_count
 
     def teardown(self):
-        _table.BLOCK, _table.BYTES_PER_THREAD, threads._thread_count = self.patched
+        blocks.BLOCK, cpu.BYTES_PER_THREAD, threads._thread_count = self.patched
 
     # ---- what is drawn
 
@@ -276,7 +276,7 @@ class Optimizing(RuleBasedStateMachine):
     @initialize(data=st.data(), cls=st.sampled_from(sorted(ALGORITHMS)), named=flag, parallel=flag)
     def make(self, data, cls, named, parallel):
         if parallel:
-            _table.BLOCK, _table.BYTES_PER_THREAD, threads._thread_count = 16, 1, 2
+            blocks.BLOCK, cpu.BYTES_PER_THREAD, threads._thread_count = 16, 1, 2
         self.cls, self.named = cls, named
         self.function, self.strategies = ALGORITHMS[cls]
         self.seed = data.draw(st.integers(0, 1000), "seed")

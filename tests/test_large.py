@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import numbopt
-from numbopt import device_array
+from numbopt._devices import arrays
 
 
 @pytest.mark.slow
@@ -35,12 +35,12 @@ def test_more_elements_than_32_bits_count_on_a_gpu(gpu):
     size, chunk = 2**31 + 5, 1 << 24
     pattern = np.arange(chunk, dtype=np.float32)  # as above
     try:
-        x, gradient = (device_array.zeros(size, np.float32, "cuda") for _ in range(2))
+        x, gradient = (arrays.zeros(size, np.float32, "cuda") for _ in range(2))
     except MemoryError as error:
         pytest.skip(str(error))
     for number, start in enumerate(range(0, size, chunk)):
         part = gradient[start : start + chunk]
-        device_array.copy_values(part, pattern[: part.size] * np.float32(number % 8))
+        arrays.copy_values(part, pattern[: part.size] * np.float32(number % 8))
     numbopt.SGD([x], lr=0.5).step(grads=[gradient])
     for number, start in enumerate(range(0, size, chunk)):
         part = x[start : start + chunk].copy_to_host()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from numbopt._kernels import quasi_newton as qn
+from numbopt._kernels.quasi_newton import state as qn
+from numbopt._launch import quasi_newton as cores
 
 
 def rosenbrock(x):
@@ -32,7 +33,7 @@ SEARCHING_RULES = [qn.LBFGS, qn.POLAK_RIBIERE, qn.HAGER_ZHANG, qn.DAI_KOU]
 
 def run(function, x, state, evaluations=10_000):
     """Evaluate and advance in place until a stop or the given number of evaluations."""
-    advance = qn.advance_function(state)
+    advance = cores.advance_function(state)
     answer = qn.EVALUATE
     for _ in range(evaluations):
         f, g = function(x)
@@ -163,14 +164,14 @@ def test_direction_is_that_of_the_dense_bfgs_formula(dtype):
     x = np.zeros(n, dtype)
     state = fresh(n, dtype, history_size=4, max_iterations=9)
     run(rosenbrock, x, state)
-    s, y = (array.astype(float) for array in qn.pairs(state)[:2])
+    s, y = (array.astype(float) for array in cores.pairs(state)[:2])
     assert s.shape == y.shape == (4, n)
     inverse = np.eye(n) * (s[-1] @ y[-1]) / (y[-1] @ y[-1])
     for pair_s, pair_y in zip(s, y, strict=True):
         projector = np.eye(n) - np.outer(pair_s, pair_y) / (pair_s @ pair_y)
         inverse = projector @ inverse @ projector.T + np.outer(pair_s, pair_s) / (pair_s @ pair_y)
     f, g = rosenbrock(x)
-    qn.advance_function(state)(x, g, f)  # enters anew, with the memory it has
+    cores.advance_function(state)(x, g, f)  # enters anew, with the memory it has
     expected = -inverse @ g.astype(float)
     tolerance = 1e-10 if dtype == np.float64 else 1e-3
     np.testing.assert_allclose(state[0][qn.DIRECTION], expected, rtol=tolerance, atol=tolerance * np.max(abs(expected)))
@@ -183,10 +184,10 @@ def test_pairs_come_in_the_order_in_which_they_were_made():
     for _ in range(40):
         iterations = int(state[2][0]["iterations"])
         f, g = rosenbrock(x)
-        qn.advance_function(state)(x, g, f)
+        cores.advance_function(state)(x, g, f)
         if state[2][0]["iterations"] > iterations or not points:
             points.append(state[0][qn.BASE_X].copy())
-    s, _, _ = qn.pairs(state)
+    s, _, _ = cores.pairs(state)
     np.testing.assert_array_equal(s, np.diff(points, axis=0)[-5:])
 
 
@@ -196,7 +197,7 @@ def test_threads_change_no_bit(monkeypatch, rule, dtype):
     n = 100_001
     results = []
     for parallel_from in (n + 1, n):
-        monkeypatch.setattr(qn, "PARALLEL_FROM", parallel_from)
+        monkeypatch.setattr(cores, "PARALLEL_FROM", parallel_from)
         x = np.zeros(n, dtype)
         state = fresh(n, dtype, rule, history_size=5, max_iterations=8)
         assert run(rosenbrock, x, state) == qn.MAX_ITERATIONS
@@ -208,10 +209,10 @@ def test_threads_change_no_bit(monkeypatch, rule, dtype):
 def test_compiles_once_for_a_dtype():
     x = np.zeros(3)
     run(rosenbrock, x, fresh(3))
-    specialisations = len(qn.kernel(qn.LBFGS).signatures)
+    specialisations = len(cores.kernel(qn.LBFGS).signatures)
     run(rosenbrock, np.zeros(7), fresh(7, rule=qn.DAI_KOU))
     run(quadratic, np.zeros(5), fresh(5, rule=qn.FIXED_STEP))
-    assert len(qn.kernel(qn.LBFGS).signatures) == specialisations
+    assert len(cores.kernel(qn.LBFGS).signatures) == specialisations
 
 
 # --- torch's rule without a line search ------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numbopt._kernels import quasi_newton as qn
+from numbopt._kernels.quasi_newton import state as qn
+from numbopt._launch import quasi_newton as cores
 
 pytest.importorskip("sklearn")
 PATH = Path(__file__).parents[1] / "asv_bench" / "lbfgs_problems.py"
@@ -27,7 +28,7 @@ def solves(problem, rule, history_size, budget):
     x = problem.start.copy()
     state = qn.new_state(x.size, x.dtype, rule, history_size)
     state[2][0]["max_evaluations"] = budget
-    advance = qn.advance_function(state)
+    advance = cores.advance_function(state)
     answer = qn.EVALUATE
     while answer == qn.EVALUATE:
         with np.errstate(all="ignore"):

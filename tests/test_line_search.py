@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from numbopt.line_search import search
+from numbopt._kernels.quasi_newton.line_search import search
 
 
 def polynomial(coefficients):

@@ -11,8 +11,8 @@ from numba.core import event
 from test_rules import RULES, each_rule
 
 import numbopt
-from numbopt import _table
-from numbopt._kernels.cpu import kernels_for, zero_kernels
+from numbopt._kernels.cpu.rows import kernels_for, zero_kernels
+from numbopt._launch import cpu
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Of the four float32 in a register, "ps", not of one, "ss".
@@ -105,7 +105,7 @@ def same_kernels(rule):
 @pytest.mark.parametrize("way", ["serial", "shared"])
 def test_each_type_is_compiled_once(rule, way, monkeypatch):
     if way == "shared":
-        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+        monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     cls, options = RULES[rule]
     known = {"params"} | cls([np.zeros(1)]).param_groups[0].keys()
     options = {name: value for name, value in options.items() if name in known}

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from numbopt.minimize import minimize, scipy_method
+from numbopt._minimize.front import minimize, scipy_method
 
 scipy_optimize = pytest.importorskip("scipy.optimize")
 rosen, rosen_der = scipy_optimize.rosen, scipy_optimize.rosen_der

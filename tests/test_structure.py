@@ -14,27 +14,21 @@ import pytest
 from cases import CASES
 
 import numbopt
-from numbopt import _table
+from numbopt._launch import blocks, cpu
 
 PACKAGE = Path(numbopt.__file__).parent
 
 # From the ground up; a module may import those of the layers below its own, and a folder its own modules.
 LAYERS = (
-    {"_device", "options", "hooks", "schedules", "line_search"},
-    {"device_array"},
-    {"_kernels"},
-    {"parameter", "cuda"},
-    {"_table"},
-    {"_device_table"},
-    {"_device_vectors", "_groups", "_state", "_gradients", "_norm"},
-    {"_flat", "clip_grad"},
+    {"_devices", "options", "hooks", "schedules"},
+    {"_kernels", "parameter", "cuda"},
+    {"_launch"},
+    {"_parameters", "clip_grad"},
     {"optimizer"},
     {"elementwise", "vectorwise"},
-    {"algorithms"},
-    {"lr_scheduler", "accumulation", "checkpoint", "_first_order"},
-    {"averaging", "history", "minimize", "warmup"},
-    {"__init__"},
-    {"info"},
+    {"algorithms", "lr_scheduler", "checkpoint", "compiling", "_minimize"},
+    {"wrappers", "history"},
+    {"__init__", "info", "accumulation", "averaging"},
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -80,7 +74,7 @@ def test_only_kernels_are_compiled(path):
     compilers = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "intrinsic"}
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     names = {getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None) for node in nodes}
-    if module_of(path) not in ("_kernels", "_device"):
+    if module_of(path) not in ("_kernels", "_devices"):
         assert not names & compilers
 
 
@@ -158,7 +152,7 @@ def test_step_allocates_nothing_that_grows_with_the_parameters(cls, monkeypatch)
     assert small < 4000
     assert peak(1, 100_000) < small + 1000
     assert peak(1000, 10) < small + 1000
-    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+    monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     small = peak(1, 10)  # with the stamps that large launches take
     assert small < 4000
     assert peak(1, 100_000) < small + 1000
@@ -239,8 +233,8 @@ def test_how_denormal_numbers_are_counted():
 def test_state_does_not_end_in_denormal_numbers(cls, options, parallel, monkeypatch):
     """Each step on these would take thirty times as long."""
     if parallel:
-        monkeypatch.setattr(_table, "BLOCK", 16)
-        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+        monkeypatch.setattr(blocks, "BLOCK", 16)
+        monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     x = np.ones(100, np.float32)
     optimizer = getattr(numbopt, cls)([x], **options)
     optimizer.step(grads=[np.linspace(-1, 1, 100, dtype=np.float32)])
@@ -264,8 +258,8 @@ def computes_with_denormals():
 @pytest.mark.parametrize("parallel", [False, True], ids=["serial", "shared"])
 def test_floating_point_mode_of_the_caller_is_as_before(parallel, monkeypatch):
     if parallel:
-        monkeypatch.setattr(_table, "BLOCK", 16)
-        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+        monkeypatch.setattr(blocks, "BLOCK", 16)
+        monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     results = []
 
     def work():

@@ -13,8 +13,7 @@ import pytest
 from cases import CASES, DTYPES
 
 import numbopt
-from numbopt import _table
-from numbopt._kernels import threads
+from numbopt._launch import blocks, cpu, threads
 
 PACKAGE = Path(numbopt.__file__).parent
 # One that is cut into many blocks, some that are one, a block of one element, complex numbers cut in two.
@@ -24,8 +23,8 @@ SIZES = (997, 1, 32, 33)
 @pytest.fixture
 def small_is_parallel(monkeypatch):
     """Launches of a few hundred elements are cut into many blocks and worked on by several threads."""
-    monkeypatch.setattr(_table, "BLOCK", 16)
-    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+    monkeypatch.setattr(blocks, "BLOCK", 16)
+    monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
 
 
 @pytest.fixture
@@ -61,9 +60,9 @@ def trajectory(case, dtype, **more):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_serial_and_shared_launches_give_the_same_bits(case, dtype, monkeypatch, set_threads):
     expected = trajectory(case, dtype)
-    monkeypatch.setattr(_table, "BLOCK", 16)
+    monkeypatch.setattr(blocks, "BLOCK", 16)
     assert trajectory(case, dtype) == expected, "in blocks of another size"
-    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+    monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     for count in (1, 2, 5):
         set_threads(count)
         assert trajectory(case, dtype) == expected, f"{count} threads"
@@ -76,7 +75,7 @@ def test_clipped_steps_within_bounds_of_each_element_give_the_same_bits(name, dt
     (case,) = (case for case in CASES if case.id == name)
     more = {"max_grad_norm": 0.5, "bounds": (np.array([-0.5]), 0.75)}
     expected = trajectory(case, dtype, **more)
-    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+    monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     for count in (1, 2, 5):
         set_threads(count)
         assert trajectory(case, dtype, **more) == expected, f"{count} threads"
@@ -85,7 +84,7 @@ def test_clipped_steps_within_bounds_of_each_element_give_the_same_bits(name, dt
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_norms_have_the_same_bits_serially_and_shared(dtype, monkeypatch, set_threads):
     random = np.random.default_rng(0)
-    sizes = [*range(1, 100), _table.BLOCK - 1, _table.BLOCK, _table.BLOCK + 1, 10 * _table.BLOCK + 37]
+    sizes = [*range(1, 100), blocks.BLOCK - 1, blocks.BLOCK, blocks.BLOCK + 1, 10 * blocks.BLOCK + 37]
     arrays = [random.standard_normal(2 * size).view(complex) for size in sizes]
     arrays = [(z if np.dtype(dtype).kind == "c" else z.real).astype(dtype) for z in arrays]
 
@@ -93,7 +92,7 @@ def test_norms_have_the_same_bits_serially_and_shared(dtype, monkeypatch, set_th
         return [numbopt.get_total_norm(some) for some in (*([array] for array in arrays), arrays)]
 
     expected = norms()
-    monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+    monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     for count in (1, 2, 5):
         set_threads(count)
         assert norms() == expected, f"{count} threads"
@@ -149,8 +148,8 @@ def in_threads(count, work):
 @pytest.mark.parametrize("parallel", [False, True], ids=["serial", "shared"])
 def test_several_threads_step_optimizers_of_their_own(parallel, monkeypatch, set_threads):
     if parallel:
-        monkeypatch.setattr(_table, "BLOCK", 16)
-        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+        monkeypatch.setattr(blocks, "BLOCK", 16)
+        monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
         set_threads(2)
     classes = [numbopt.Adam, numbopt.SGD, numbopt.RMSprop, numbopt.Adam]
 
@@ -176,8 +175,8 @@ def test_several_threads_step_optimizers_of_their_own(parallel, monkeypatch, set
 def test_several_threads_step_one_optimizer(parallel, monkeypatch, set_threads):
     """Each step is done as a whole, so that their order does not show where all have one gradient."""
     if parallel:
-        monkeypatch.setattr(_table, "BLOCK", 16)
-        monkeypatch.setattr(_table, "BYTES_PER_THREAD", 1)
+        monkeypatch.setattr(blocks, "BLOCK", 16)
+        monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
         set_threads(2)
     gradients = [np.linspace(-1, 1, 2000), np.linspace(-2, 3, 3)]
 
@@ -224,7 +223,7 @@ def test_helper_that_wakes_late_touches_nothing(small_is_parallel, set_threads):
 
 def test_helper_that_wakes_before_the_first_launch_touches_nothing(small_is_parallel, monkeypatch):
     array = np.zeros(500)
-    monkeypatch.setattr(_table.Launch, "calls", lambda launch: [lambda: launch._help(1), launch._run])
+    monkeypatch.setattr(cpu.Launch, "calls", lambda launch: [lambda: launch._help(1), launch._run])
     numbopt.SGD([array], lr=1.0).step(grads=[np.ones(500)])
     assert (array == -1).all()
 
@@ -269,11 +268,11 @@ def test_helpers_are_woken_for_large_launches_only(monkeypatch):
 @pytest.mark.parametrize("sizes", [[8192] * 1000, [10] * 5000, [8192, 10, 1] * 100, [1], [100_000]])
 def test_chunks_are_about_equal_and_cover_all_rows(sizes):
     work = np.array(sizes)
-    chunks = _table._equal_chunks(work)
+    chunks = blocks._equal_chunks(work)
     assert chunks[0] == 0 and chunks[-1] == len(work) and (np.diff(chunks) > 0).all()
     in_chunk = np.add.reduceat(work, chunks[:-1])
-    assert (in_chunk < _table.BLOCK + work.max()).all()
-    assert (in_chunk[:-1] > _table.BLOCK - work.max()).all()
+    assert (in_chunk < blocks.BLOCK + work.max()).all()
+    assert (in_chunk[:-1] > blocks.BLOCK - work.max()).all()
 
 
 def test_new_launches_know_what_others_of_the_same_work_took(small_is_parallel):
@@ -307,9 +306,10 @@ import numba
 import numpy as np
 
 import numbopt
-from numbopt import _table
+from numbopt._launch import blocks
+from numbopt._launch import cpu
 
-_table.BLOCK, _table.BYTES_PER_THREAD = 16, 1
+blocks.BLOCK, cpu.BYTES_PER_THREAD = 16, 1
 numbopt.set_num_threads(3)
 PARENT = os.getpid()
 

@@ -171,7 +171,7 @@ def test_all_names_are_checked_before_anything_is_compiled():
 
 
 def test_on_a_gpu(gpu, monkeypatch):
-    from numbopt._kernels.cuda import Kernel
+    from numbopt._kernels.cuda.kernel import Kernel
 
     numbopt.warmup("Adam", numbopt.LBFGS, dtypes=["float32"], device="cuda")
     monkeypatch.setattr(Kernel, "ptx", None)  # nothing more is compiled

@@ -3,7 +3,8 @@
 import numpy as np
 
 import numbopt
-from numbopt._kernels import quasi_newton as qn
+from numbopt._kernels.quasi_newton import state as qn
+from numbopt._launch import quasi_newton as cores
 
 SIZES = (10, 10**3, 10**5, 10**6)
 
@@ -17,7 +18,7 @@ class Direction:
     def setup(self, size, dtype):
         self.curvature = np.geomspace(1, 10, size).astype(dtype)
         self.x = np.ones(size, dtype)
-        self.advance = qn.advance_function(qn.new_state(size, dtype, qn.LBFGS, 10))
+        self.advance = cores.advance_function(qn.new_state(size, dtype, qn.LBFGS, 10))
         self.g = np.empty_like(self.x)
         for _ in range(30):
             self.time_evaluation(size, dtype)

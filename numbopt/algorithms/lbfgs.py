@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from numbopt import options as checks
-from numbopt._kernels import quasi_newton as qn
+from numbopt._kernels.quasi_newton import state as qn
 from numbopt.vectorwise import VectorOptimizer
 
 

@@ -7,8 +7,8 @@ import pytest
 from cases import DTYPES
 
 import numbopt
-from numbopt._device import current_stream
-from numbopt.device_array import as_device_array
+from numbopt._devices.arrays import as_device_array
+from numbopt._devices.streams import current_stream
 
 STEPS = 3
 

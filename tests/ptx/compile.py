@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from numbopt import _device
+from numbopt._devices import compiler
 
 needs_cuda_compiler = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
@@ -19,4 +19,4 @@ def to_ptx(kernel: Callable[..., None], *argtypes: Any, cc: tuple[int, int] = (9
     Device functions that it calls must be ``cuda.jit(device=True, inline="always")``: for others the compiler asks the
     driver which GPU there is.
     """
-    return _device.compile_ptx(kernel, argtypes, cc)
+    return compiler.compile_ptx(kernel, argtypes, cc)

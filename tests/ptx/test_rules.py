@@ -10,7 +10,8 @@ from test_rules import RULES, InPython, each_rule
 from ptx.interpreter import Memory, parse, run
 
 pytest.importorskip("numba_cuda")
-from numbopt._kernels import cuda
+from numbopt._kernels.cuda import reductions, rows
+from numbopt._kernels.rule import Rule
 
 SIZES = (0, 1, 3, 4, 1027)
 CAPABILITIES = {"sm_80": (8, 0), "sm_90": (9, 0)}
@@ -28,7 +29,7 @@ def code(kernel, capability=CAPABILITIES["sm_90"]):
 
 
 def launch(kernel, blocks, args, memory, capability=CAPABILITIES["sm_90"]):
-    return run(code(kernel, capability), blocks, cuda.THREADS, args, memory)
+    return run(code(kernel, capability), blocks, kernel.THREADS, args, memory)
 
 
 class Table:
@@ -72,7 +73,7 @@ class Run:
     def __init__(self, rule, dtype, *, bound_arrays=False):
         self.cls, self.options = RULES[rule]
         self.dtype = dtype
-        self.kernel = cuda.update_kernel(rule, np.dtype(dtype), bound_arrays)
+        self.kernel = rows.update_kernel(rule, np.dtype(dtype), bound_arrays)
         bounds = ("lower", "upper") if bound_arrays else ()
         self.table = Table(dtype, ("param", "grad", *rule.state, *bounds))
         start = self.cls.initial_state(self.options)
@@ -133,7 +134,7 @@ def test_each_number_is_moved_once_and_by_128_bits(rule, dtype, capability):
 @each_dtype
 @each_rule
 def test_code_is_what_was_meant(rule, dtype, capability):
-    kernel = code(cuda.update_kernel(rule, np.dtype(dtype)), capability)
+    kernel = code(rows.update_kernel(rule, np.dtype(dtype)), capability)
     opcodes = [instruction.opcode for instruction in kernel.instructions]
     assert not [variable for variable in kernel.variables if variable.space in ("local", "shared")]
     for word in ("call", "approx", "ftz", "f64") if dtype is np.float32 else ("call", "approx", "ftz"):
@@ -146,7 +147,7 @@ def test_a_rule_that_turns_to_float64_is_found():
 
     opcodes = [
         instruction.opcode
-        for instruction in code(cuda.update_kernel(cuda.Rule(careless), np.dtype(np.float32))).instructions
+        for instruction in code(rows.update_kernel(Rule(careless), np.dtype(np.float32))).instructions
     ]
     assert [opcode for opcode in opcodes if "f64" in opcode]
 
@@ -202,7 +203,9 @@ def squares(dtype, capability=CAPABILITIES["sm_90"]):
     """The sum of squares of each row of a table, by the kernel, and its gradients."""
     table = Table(dtype, ("param", "grad"))
     partials = np.full(len(table.rows), np.nan)
-    table.launch(cuda.squares_kernel(np.dtype(dtype)), table.memory.add(partials), dtype(0), capability=capability)
+    table.launch(
+        reductions.squares_kernel(np.dtype(dtype)), table.memory.add(partials), dtype(0), capability=capability
+    )
     for row, addresses in zip(table.rows, table.addresses, strict=True):
         assert table.memory.loaded[addresses["grad"]] == row["grad"].nbytes
     return partials, [row["grad"] for row in table.rows]
@@ -220,14 +223,14 @@ def test_squares_are_summed_in_float64_and_in_the_same_order(dtype, capability):
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 1027])
 def test_sum_of_partial_sums(count):
     partials, result, memory = np.random.default_rng(count).random(count), np.zeros(1), Memory()
-    launch(cuda.sum_kernel(), 1, [memory.add(partials), count, memory.add(result)], memory)
+    launch(reductions.sum_kernel(), 1, [memory.add(partials), count, memory.add(result)], memory)
     np.testing.assert_allclose(result[0], math.fsum(partials), rtol=1e-14)
 
 
 @pytest.mark.parametrize("partials", [[4.0, 5.0], [0.01, 0.0], [np.inf, 1.0], [np.nan, 1.0], []])
 def test_coefficient_of_clipping(partials):
     partials, result, memory = np.array(partials), np.zeros(3), Memory()
-    launch(cuda.clip_kernel(), 1, [memory.add(partials), partials.size, 1.5, memory.add(result)], memory)
+    launch(reductions.clip_kernel(), 1, [memory.add(partials), partials.size, 1.5, memory.add(result)], memory)
     norm = np.sqrt(partials.sum())
     coefficient = np.minimum(1.5 / (norm + 1e-6), 1.0)
     np.testing.assert_allclose(result[:2], [norm, coefficient], rtol=1e-15)

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from numbopt._kernels import vectors
-from numbopt._kernels.cuda import FLOATS, Kernel, add, aligned, cuda, finish, larger, load1, load4, over_threads
-from numbopt._kernels.cuda import store1 as store1_array
-from numbopt._kernels.cuda import store4 as store4_array
+from numbopt._kernels.cpu import vectors
+from numbopt._kernels.cuda.intrinsics import aligned, cuda, load1, load4
+from numbopt._kernels.cuda.intrinsics import store1 as store1_array
+from numbopt._kernels.cuda.intrinsics import store4 as store4_array
+from numbopt._kernels.cuda.kernel import FLOATS, Kernel
+from numbopt._kernels.cuda.reductions import add, finish, larger, over_threads
 
 BLOCK = 4096
 """Elements that a block of threads works on."""

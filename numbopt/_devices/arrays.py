@@ -1,5 +1,6 @@
-"""DeviceArray: an array on a GPU; and copies between arrays, wherever they are."""
+"""Arrays on the host and on a GPU: where they are, how they lie in memory, and copies between them."""
 
+import ctypes
 import functools
 import itertools
 import math
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from numbopt import _device
+from numbopt._devices import compiler, driver, streams
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -80,7 +81,7 @@ class DeviceArray:
     def copy_to_host(self) -> Array:
         """Return a copy in the memory of the host, when what was launched before is done."""
         host = _host_array_like(self)
-        _device.device().download(host, self.address)
+        driver.device().download(host, self.address)
         return host
 
     def copy(self, order: str = "K") -> "DeviceArray":
@@ -149,7 +150,7 @@ def as_device_array(value: Any) -> DeviceArray:
         # The library has our stream wait for what it still computes; JAX works on streams that nothing else waits for.
         from cuda.core.utils import StridedMemoryView
 
-        view = StridedMemoryView.from_dlpack(value, stream_ptr=_device.current_stream() or _DLPACK_DEFAULT_STREAM)
+        view = StridedMemoryView.from_dlpack(value, stream_ptr=streams.current_stream() or _DLPACK_DEFAULT_STREAM)
         dtype = np.dtype(view.dtype)
         strides = None if view.strides is None else tuple(stride * dtype.itemsize for stride in view.strides)
         read_only = view.readonly or (interface is not None and interface["data"][1])  # not all DLPack can say it
@@ -161,7 +162,7 @@ def as_device_array(value: Any) -> DeviceArray:
         array = DeviceArray(
             address, tuple(interface["shape"]), interface["typestr"], value, interface.get("strides"), read_only
         )
-    gpu = _device.device()
+    gpu = driver.device()
     if array.size and (ordinal := gpu.ordinal_of(array.address)) != gpu.ordinal:
         raise ValueError(f"the array is on GPU {ordinal}, numbopt works on GPU {gpu.ordinal}; move it there")
     return array
@@ -187,7 +188,7 @@ def zeros(size: int, dtype: Any, device: str) -> Any:
     """Return a 1-D array of zeros on ``"cpu"`` or ``"cuda"``."""
     if device == "cpu":
         return np.zeros(size, dtype)
-    gpu = _device.device()
+    gpu = driver.device()
     array_type = np.dtype(dtype)
     memory = gpu.allocate(size * array_type.itemsize)
     gpu.zero(memory.address, size * array_type.itemsize)
@@ -207,13 +208,13 @@ def shown_like(source: Any, array: DeviceArray) -> Any:
     if library == "torch":
         return sys.modules["torch"].as_tensor(array, device="cuda")
     if library == "numba":
-        return _device.compiler().as_cuda_array(array)
+        return compiler.compiler().as_cuda_array(array)
     return array
 
 
 def copy_values(target: Any, source: Any) -> None:
     """Copy values into an array, from the host or from a GPU, either of them; see `copying`."""
-    _device.check_launches([copying(target, source)()])
+    driver.check_launches([copying(target, source)()])
 
 
 def copying(target: Any, source: Any) -> Callable[[], object]:
@@ -229,7 +230,7 @@ def copying(target: Any, source: Any) -> Callable[[], object]:
     if not isinstance(target, DeviceArray):
         values = to_host(source).astype(target.dtype, copy=False)  # here, so that no warning comes later
         return functools.partial(operator.setitem, target, ..., values)
-    gpu = _device.device()
+    gpu = driver.device()
     if isinstance(source, DeviceArray):
         return gpu.copying(target.address, source.address, target.nbytes)
     host = _host_array_like(target)
@@ -240,7 +241,7 @@ def copying(target: Any, source: Any) -> Callable[[], object]:
 def clear(array: Any) -> None:
     """Fill an array without gaps with zeros."""
     if isinstance(array, DeviceArray):
-        _device.device().zero(array.address, array.nbytes)
+        driver.device().zero(array.address, array.nbytes)
     else:
         array.fill(0)
 
@@ -255,6 +256,31 @@ def to_host(array: Any) -> Array:
     """Return an array of NumPy: a copy of one on a GPU, others as they are."""
     result: Array = array.copy_to_host() if hasattr(array, "copy_to_host") else array
     return result
+
+
+def address_of(array: Any) -> int:
+    """Return the address of the first element of an array on the host or on a GPU."""
+    return array.address if isinstance(array, DeviceArray) else host_address_of(array)
+
+
+def host_address_of(array: Array) -> int:
+    """Return the address of the first element of an array of NumPy."""
+    return ctypes.c_void_p.from_address(id(array) + _DATA_FIELD).value or 0
+
+
+# By NumPy's C interface, the pointer to the data is the first field of an ndarray after the object header. Reading it
+# takes an eighth of the time that `ndarray.ctypes` or `__array_interface__` take, at every step with new gradients.
+_DATA_FIELD = object.__basicsize__
+
+
+def memory_order(array: Any) -> tuple[int, ...] | None:
+    """Return the axes from the slowest to the fastest in memory, or None if there are gaps between elements."""
+    if isinstance(array, DeviceArray):
+        return array.memory_order
+    if array.flags.c_contiguous:
+        return tuple(range(array.ndim))
+    axes = tuple(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))
+    return axes if array.transpose(axes).flags.c_contiguous else None
 
 
 def _host_array_like(array: DeviceArray) -> Array:

@@ -1,83 +1,18 @@
-"""CUDA: which packages provide it, and all that is asked of the driver; the only place that knows either.
+"""The driver of CUDA: memory, code and launches of one GPU; the only place that knows it.
 
-numba-cuda compiles kernels to PTX, nvJitLink links them for the GPU, and NVIDIA's Python bindings of the driver do the
-rest. Nothing of it is imported before a device is used. Addresses and streams are plain integers everywhere else.
+nvJitLink links PTX for the GPU, and NVIDIA's Python bindings of the driver do the rest. Addresses and streams are plain
+integers everywhere else.
 """
 
 import contextlib
-import contextvars
 import functools
-import importlib.util
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from types import FunctionType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-_INSTALL = 'pip install "numbopt[cuda13]", or [cuda12] for a driver of CUDA 12'
-
-
-@functools.cache
-def compiler() -> Any:
-    """Return the module that compiles for CUDA, ``numba.cuda``; a GPU is not needed.
-
-    Raises
-    ------
-    RuntimeError
-        If the package is not installed.
-    """
-    if importlib.util.find_spec("numba_cuda") is None:
-        raise RuntimeError(f"arrays on a GPU need the package numba-cuda, which is not installed: {_INSTALL}")
-    vars(np).setdefault("row_stack", np.vstack)  # numba-cuda 0.30 uses it, NumPy 2.5 has dropped it
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy 2.5 has some for it
-        from numba import cuda
-    return cuda
-
-
-def intrinsic(function: Callable[..., Any]) -> Any:
-    """Make a function that writes LLVM instructions callable in kernels."""
-    compiler()
-    from numba.cuda.extending import intrinsic
-
-    return intrinsic(function)
-
-
-def device_function(function: FunctionType, original: Any) -> Any:
-    """Compile a function that kernels call, into its callers."""
-    return compiler().jit(device=True, inline="always")(function)
-
-
-def compiler_version() -> str:
-    """Return what decides, beside the source, what `compile_ptx` returns."""
-    compiler()
-    import importlib.metadata
-
-    from cuda.bindings import nvvm
-
-    return f"numba-cuda {importlib.metadata.version('numba-cuda')}, NVVM {nvvm.version()}"
-
-
-def compile_ptx(kernel: FunctionType, argument_types: tuple[Any, ...], capability: tuple[int, int]) -> str:
-    """Compile a kernel for GPUs of a compute capability; none is needed.
-
-    Parameters
-    ----------
-    kernel : function
-        What one thread does.
-    argument_types : tuple of numba types
-        A tuple of numbers is as many arguments.
-    capability : (int, int)
-        For example (9, 0) for H100 and H200.
-    """
-    cuda = compiler()
-    from numba import types
-
-    signature = types.void(*argument_types)
-    ptx, _ = cuda.compile(kernel, signature, cc=capability, output="ptx", abi="numba", device=False)
-    return str(ptx)
+from numbopt._devices.compiler import _INSTALL, compiler
+from numbopt._devices.streams import current_stream
 
 
 def is_available() -> bool:
@@ -254,63 +189,6 @@ def check_launches(results: list[Any]) -> None:
     """Raise the error of a launch among the results of what was called, None or what the driver answered."""
     for result in filter(None, results):
         _check(result)
-
-
-# ---- streams
-
-_chosen_stream: contextvars.ContextVar[int | None] = contextvars.ContextVar("stream", default=None)
-
-
-@contextlib.contextmanager
-def stream(stream: Any) -> Iterator[None]:
-    """Have everything on the GPU done on a stream within a ``with`` block.
-
-    Without it, the current stream of CuPy or of torch is used where one of them has been given another one than the
-    default stream; else the default stream. A step never waits for the GPU.
-
-    Parameters
-    ----------
-    stream : int or object
-        The address of a stream, or a stream of CuPy, torch, Numba or cuda.core.
-
-    Raises
-    ------
-    TypeError
-        If it is no stream.
-    """
-    token = _chosen_stream.set(_address_of_stream(stream))
-    try:
-        yield
-    finally:
-        _chosen_stream.reset(token)
-
-
-def current_stream() -> int:
-    """Return the stream to work on; see `stream`."""
-    chosen = _chosen_stream.get()
-    if chosen is not None:
-        return chosen
-    cupy, torch = sys.modules.get("cupy"), sys.modules.get("torch")
-    if cupy is not None and (address := int(cupy.cuda.get_current_stream().ptr)):
-        return address
-    if torch is not None and torch.cuda.is_initialized():
-        return int(torch.cuda.current_stream().cuda_stream)
-    return 0
-
-
-def _address_of_stream(stream: Any) -> int:
-    if isinstance(stream, int) and not isinstance(stream, bool):
-        return stream
-    if hasattr(stream, "__cuda_stream__"):
-        return int(stream.__cuda_stream__()[1])
-    for name in ("ptr", "cuda_stream", "handle"):  # CuPy, torch, Numba
-        if hasattr(stream, name):
-            address = getattr(stream, name)
-            return int(getattr(address, "value", address) or 0)
-    raise TypeError(f"stream must be a stream of CuPy, torch, Numba or cuda.core, or its address, got {stream!r}")
-
-
-# ---- the packages
 
 
 def _driver_and_linker() -> tuple[Any, Callable[[str, tuple[int, int]], bytes]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from numbopt._kernels.intrinsics import (
+from numbopt._kernels.cpu.intrinsics import (
     array_at,
     atomic_add,
     atomic_exchange,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numbopt.device_array import Array
+from numbopt._devices.arrays import Array
 from numbopt.elementwise import ElementwiseOptimizer
 
 STOPS: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._kernels.intrinsics import atomic_add, atomic_exchange, never_inline, pointer_to, yield_processor
+from numbopt._kernels.cpu.intrinsics import atomic_add, atomic_exchange, never_inline, pointer_to, yield_processor
 from numbopt._kernels.specialise import compiled_with
 
 Array = np.ndarray[Any, np.dtype[Any]]

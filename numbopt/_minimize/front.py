@@ -10,8 +10,10 @@ import numpy as np
 from numba.extending import is_jitted
 
 from numbopt import options as checks
-from numbopt._first_order import STOPS, descend, hyper_parameters
-from numbopt._kernels import quasi_newton as qn
+from numbopt._devices.arrays import Array
+from numbopt._kernels.quasi_newton import state as qn
+from numbopt._launch import quasi_newton as cores
+from numbopt._minimize.first_order import STOPS, descend, hyper_parameters
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.optimizer import optimizers
 
@@ -220,19 +222,19 @@ _CONTIGUOUS = (_FLOAT64.itemsize,)  # strides of a flat array
 class _Objective:
     """What the user gave, as a function of a flat array that returns a float and a flat gradient."""
 
-    def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...], jac: Any, start: qn.Array) -> None:
+    def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...], jac: Any, start: Array) -> None:
         if not callable(fun):
             raise TypeError(f"fun must be callable, got {type(fun).__name__}")
         if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in ("2-point", "3-point", "cs")):
             raise ValueError(f"jac must be callable, True, None, '2-point', '3-point' or 'cs', got {jac!r}")
         self.fun, self.args, self.jac, self.shape, self.size = fun, args, jac, start.shape, start.size
         # Unpacking arguments takes time, also where there are none.
-        self.value: Callable[[qn.Array], Any] = fun if not args else lambda x: fun(x, *args)
+        self.value: Callable[[Array], Any] = fun if not args else lambda x: fun(x, *args)
         self.is_flat = start.ndim == 1
         self.differences = 0  # further calls of fun, for differences
         self.single = False  # computed in float32, as far as the results tell
 
-    def evaluate(self, x: qn.Array) -> tuple[float, qn.Array]:
+    def evaluate(self, x: Array) -> tuple[float, Array]:
         """Return value and gradient; the user gets a copy of the point, to keep or to change."""
         point = x.copy()
         if not self.is_flat:
@@ -252,10 +254,10 @@ class _Objective:
             self.single = True
         return _scalar(value), _flat(gradient, self.size)
 
-    def _differences(self, x: qn.Array, value: float) -> qn.Array:
+    def _differences(self, x: Array, value: float) -> Array:
         from scipy.optimize._numdiff import approx_derivative
 
-        def function(flat: qn.Array) -> Any:
+        def function(flat: Array) -> Any:
             self.differences += 1
             return self.value(flat.reshape(self.shape))
 
@@ -273,7 +275,7 @@ def _scalar(value: Any) -> float:
     return float(array.item())
 
 
-def _flat(gradient: Any, size: int) -> qn.Array:
+def _flat(gradient: Any, size: int) -> Array:
     array = np.asarray(gradient)
     if array.size != size:
         raise ValueError(f"the gradient must have as many elements as x0, {size}, got shape {array.shape}")
@@ -283,7 +285,7 @@ def _flat(gradient: Any, size: int) -> qn.Array:
 
 
 def _minimize_quasi_newton(
-    objective: _Objective, start: qn.Array, rule: int, options: dict[str, Any], report: Any
+    objective: _Objective, start: Array, rule: int, options: dict[str, Any], report: Any
 ) -> dict[str, Any]:
     x = start.reshape(-1).copy()
     state = qn.new_state(
@@ -298,7 +300,7 @@ def _minimize_quasi_newton(
         max_trials=options["maxls"],
     )
     if report is None and objective.jac is True and _is_compiled(objective.fun):
-        answer = qn.driver()(qn.kernel(rule), *state, x, x.reshape(start.shape), objective.fun, objective.args)
+        answer = cores.driver()(cores.kernel(rule), *state, x, x.reshape(start.shape), objective.fun, objective.args)
     else:
         answer = _run(objective, x, state, report)
     status, message = _OUTCOMES[answer]
@@ -313,12 +315,12 @@ def _minimize_quasi_newton(
         "message": message,
     }
     if rule == qn.LBFGS:
-        result["hess_inv"] = _import_scipy().LbfgsInvHessProduct(*qn.pairs(state)[:2])
+        result["hess_inv"] = _import_scipy().LbfgsInvHessProduct(*cores.pairs(state)[:2])
     return result
 
 
 def _minimize_first_order(
-    objective: _Objective, start: qn.Array, cls: Any, bounds: Any, options: dict[str, Any], report: Any
+    objective: _Objective, start: Array, cls: Any, bounds: Any, options: dict[str, Any], report: Any
 ) -> dict[str, Any]:
     x = start.reshape(-1).copy()
     status, message, value, point, gradient, iterations = descend(cls, objective.evaluate, x, bounds, options, report)
@@ -334,10 +336,10 @@ def _minimize_first_order(
     }
 
 
-def _run(objective: _Objective, x: qn.Array, state: Any, report: Any) -> int:
+def _run(objective: _Objective, x: Array, state: Any, report: Any) -> int:
     """Evaluate and advance until the core stops; afterwards ``x`` is the best point."""
     record = state[2][0]
-    evaluate, advance = objective.evaluate, qn.advance_function(state)
+    evaluate, advance = objective.evaluate, cores.advance_function(state)
     answer = qn.EVALUATE
     iterations = 0
     while answer == qn.EVALUATE:
@@ -360,7 +362,7 @@ def _is_compiled(fun: Any) -> bool:
     return hasattr(fun, "py_func") and is_jitted(fun)  # the latter takes as long as an evaluation
 
 
-def _returns_pair(fun: Any, start: qn.Array, args: tuple[Any, ...]) -> bool:
+def _returns_pair(fun: Any, start: Array, args: tuple[Any, ...]) -> bool:
     """Whether ``fun`` is compiled and returns a tuple for these arguments, found out without running it."""
     if not _is_compiled(fun):
         return False
@@ -376,7 +378,7 @@ def _history_size(options: dict[str, Any], n: int) -> int:
     return next((pairs for size, pairs in ((1000, 100), (20_000, 30), (100_000, 20)) if n <= size), 10)
 
 
-def _checked_start(x0: Any) -> qn.Array:
+def _checked_start(x0: Any) -> Array:
     start = np.asarray(x0)
     if start.dtype.kind not in "fiub":
         raise TypeError(f"x0 must be an array of real numbers, got {start.dtype}; minimise over a complex array's view")
@@ -410,7 +412,7 @@ def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float 
     return name, {**defaults, **given}
 
 
-def _finite_bounds(bounds: Any, start: qn.Array) -> tuple[qn.Array, qn.Array] | None:
+def _finite_bounds(bounds: Any, start: Array) -> tuple[Array, Array] | None:
     """Return the lower and the upper bounds as flat arrays, or None where no bound is finite."""
     if bounds is None:
         return None
@@ -427,7 +429,7 @@ def _finite_bounds(bounds: Any, start: qn.Array) -> tuple[qn.Array, qn.Array] | 
     return (lower, upper) if np.isfinite([lower, upper]).any() else None
 
 
-def _flat_bound(bound: Any, start: qn.Array) -> qn.Array:
+def _flat_bound(bound: Any, start: Array) -> Array:
     """Return a bound, a number or an array with the shape of the start or flat, as a flat array."""
     shape = np.shape(bound)
     if shape not in ((), (1,), (start.size,), start.shape):
@@ -436,7 +438,7 @@ def _flat_bound(bound: Any, start: qn.Array) -> qn.Array:
 
 
 def _hand_over(
-    objective: _Objective, start: qn.Array, bounds: Any, report: Any, options: dict[str, Any]
+    objective: _Objective, start: Array, bounds: Any, report: Any, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Let SciPy's L-BFGS-B solve a problem with bounds."""
     from scipy.optimize import Bounds
@@ -472,7 +474,7 @@ def _reporter(callback: Callable[..., Any] | None, shape: tuple[int, ...]) -> An
     except ValueError:  # a callable without signature
         by_keyword = False
 
-    def report(x: qn.Array, value: float) -> None:
+    def report(x: Array, value: float) -> None:
         from scipy.optimize import OptimizeResult
 
         point = x.reshape(shape).copy()

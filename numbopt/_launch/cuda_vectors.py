@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from numbopt import _device
-from numbopt._device_table import Call
-from numbopt._kernels import vectors
-from numbopt._kernels.quasi_newton import _advance as advance
+from numbopt._devices import driver
+from numbopt._devices.arrays import DeviceArray, address_of, copy_values, zeros
+from numbopt._kernels.cpu import vectors
+from numbopt._kernels.quasi_newton.core import _advance as advance
 from numbopt._kernels.specialise import clone_of
-from numbopt._table import run
-from numbopt.device_array import DeviceArray, copy_values, zeros
-from numbopt.parameter import address_of
+from numbopt._launch.calls import run
+from numbopt._launch.cuda import Call
 
 
 class DeviceVectors:
@@ -69,10 +68,10 @@ class Passes:
     """
 
     def __init__(self, n: int, dtype: np.dtype[Any]) -> None:
-        from numbopt._kernels.cuda_vectors import BLOCK
+        from numbopt._kernels.cuda.vectors import BLOCK
 
         self._n, self._dtype, self._blocks = n, dtype, -(-n // BLOCK)
-        gpu = _device.device()
+        gpu = driver.device()
         self._memory = gpu.allocate(8 * self._blocks), gpu.allocate(8)
         self._partials, self._result = (memory.address for memory in self._memory)
         self._words = np.array([n, 0, 0, 0])
@@ -93,11 +92,11 @@ class Passes:
         if len(calls) == 1:
             return 0.0
         host = np.zeros(1)
-        _device.device().download(host, self._result)
+        driver.device().download(host, self._result)
         return float(host[0])
 
     def _new_calls(self, kind: int) -> list[Call]:
-        from numbopt._kernels.cuda_vectors import PASSES, combine_kernel, pass_kernel
+        from numbopt._kernels.cuda.vectors import PASSES, combine_kernel, pass_kernel
 
         partials = np.array([self._partials, self._blocks, self._result])
         first = Call(pass_kernel(kind, self._dtype), self._blocks, self._words, self._factors, partials[:1])
@@ -114,7 +113,7 @@ def advance_function(state: Any) -> Callable[[Any, Any, float], int]:
 
 def compile_ahead(rule: int, dtype: np.dtype[Any]) -> None:
     """Compile and load all passes over vectors of ``dtype``; the same for each rule."""
-    from numbopt._kernels.cuda_vectors import PASSES, combine_kernel, pass_kernel
+    from numbopt._kernels.cuda.vectors import PASSES, combine_kernel, pass_kernel
 
     for kind, form in PASSES.items():
         _ = pass_kernel(kind, dtype).loaded

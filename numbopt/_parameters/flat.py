@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._device_table import copying as copying_on_gpu
-from numbopt._gradients import Gradients
-from numbopt._table import Copying, Integers, run
-from numbopt.device_array import Array, clear, copy_values, to_host, zeros
-from numbopt.parameter import Parameter, address_of
+from numbopt._devices.arrays import Array, address_of, clear, copy_values, to_host, zeros
+from numbopt._launch.blocks import Integers
+from numbopt._launch.calls import run
+from numbopt._launch.cuda import copying as copying_on_gpu
+from numbopt._launch.many_arrays import Copying
+from numbopt._parameters.gradients import Gradients
+from numbopt.parameter import Parameter
 
 
 def dtype_and_device(parameters: list[Parameter]) -> tuple[np.dtype[Any], str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._table import Integers
-from numbopt.device_array import Array, as_device_array
-from numbopt.parameter import Parameter, checked_gradient, checked_values, gradient_changes, host_address_of, label
+from numbopt._devices.arrays import Array, as_device_array, host_address_of
+from numbopt._launch.blocks import Integers
+from numbopt.parameter import Parameter, checked_gradient, checked_values, gradient_changes, label
 
 
 class Gradients:

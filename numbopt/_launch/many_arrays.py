@@ -1,4 +1,4 @@
-"""Norms of gradients and what is done with them, on the host and on a GPU."""
+"""What is done to many arrays at once: norms, copies, zeros, scaling and clipping."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,10 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._device_table import scaling, squares_of
-from numbopt._table import Blocks, Integers, SquareSum, run
-from numbopt.device_array import DeviceArray
-from numbopt.parameter import address_of
+from numbopt._devices.arrays import DeviceArray, address_of
+from numbopt._kernels.cpu.rows import copy_kernels, zero_kernels
+from numbopt._launch.blocks import Blocks, Integers
+from numbopt._launch.calls import run
+from numbopt._launch.cpu import Launch, SquareSum, _compile_ahead
+from numbopt._launch.cuda import scaling, squares_of
+
+
+def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
+    """Return the launch that fills buffers with zeros; ``sizes`` in bytes."""
+    blocks = Blocks(sizes)
+    rows = np.zeros((len(blocks.size), 3), np.int64)
+    rows[:, 0] = blocks.size
+    rows[:, 2] = addresses[blocks.buffer] + blocks.start
+    return Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
+
+
+class Copying(Launch):
+    """The launch that copies buffers; ``sizes`` in bytes."""
+
+    def __init__(self, sources: Integers, targets: Integers, sizes: Integers) -> None:
+        self._blocks = Blocks(sizes)
+        self._rows = np.zeros((len(self._blocks.size), 4), np.int64)
+        self._rows[:, 0] = self._blocks.size
+        self._rows[:, 2] = targets[self._blocks.buffer] + self._blocks.start
+        self.take_from(sources)
+        super().__init__(copy_kernels(), self._rows, np.zeros((1, 1), np.int8))
+
+    def take_from(self, sources: Integers) -> None:
+        """Copy from other addresses."""
+        self._rows[:, 3] = sources[self._blocks.buffer] + self._blocks.start
+
+
+def compile_zeroing_and_copying() -> None:
+    """Compile what `zeroing` and `Copying` run."""
+    for kernels in (zero_kernels(), copy_kernels()):
+        _compile_ahead(kernels, np.dtype(np.int8))
 
 
 def two_norm(arrays: Iterable[Any]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numbopt.device_array import is_device_array
+from numbopt._devices.arrays import is_device_array
 from numbopt.parameter import Parameter, label
 
 

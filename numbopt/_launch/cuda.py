@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from numbopt import _device
+from numbopt._devices import driver
+from numbopt._devices.arrays import address_of
 from numbopt._kernels.rule import Rule
-from numbopt._table import Blocks, Integers, Table, run
-from numbopt.parameter import address_of
+from numbopt._launch.blocks import Blocks, Integers
+from numbopt._launch.calls import run
+from numbopt._launch.table import Table
 
 if TYPE_CHECKING:
-    from numbopt._kernels.cuda import Kernel
+    from numbopt._kernels.cuda.kernel import Kernel
 
 BLOCK = 4096
 """Elements of a row at most: enough rows for all processors of a GPU from some hundred thousand elements on."""
@@ -27,7 +29,8 @@ class DeviceTable(Table):
     @classmethod
     def compile_ahead(cls, rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
         """Compile and load what tables of this kind may run."""
-        from numbopt._kernels.cuda import clip_kernel, squares_kernel, sum_kernel, update_kernel
+        from numbopt._kernels.cuda.reductions import clip_kernel, squares_kernel, sum_kernel
+        from numbopt._kernels.cuda.rows import update_kernel
 
         for kernel in (update_kernel(rule, dtype, bound_arrays), squares_kernel(dtype), sum_kernel(), clip_kernel()):
             _ = kernel.loaded
@@ -38,7 +41,7 @@ class DeviceTable(Table):
         return chosen[np.argsort(self._line_of[self._blocks.buffer[chosen]], kind="stable")]
 
     def _new_kernels(self, rule: Rule, bound_arrays: bool) -> "Kernel":
-        from numbopt._kernels.cuda import update_kernel
+        from numbopt._kernels.cuda.rows import update_kernel
 
         return update_kernel(rule, self._dtype, bound_arrays)
 
@@ -89,7 +92,7 @@ class Rows:
         self._rows = rows
         self.count = len(rows)
         self.stride = 8 * self.count
-        gpu = _device.device()
+        gpu = driver.device()
         self._memory = gpu.allocate(rows.nbytes)
         self.address = self._memory.address
         gpu.upload(self.address, np.ascontiguousarray(rows.T))
@@ -97,7 +100,7 @@ class Rows:
     def upload_column(self, column: int) -> None:
         """Take over a changed column."""
         changed = np.ascontiguousarray(self._rows[:, column])
-        _device.device().upload(self.address + column * self.stride, changed)
+        driver.device().upload(self.address + column * self.stride, changed)
 
 
 class Call:
@@ -114,7 +117,7 @@ class Call:
     """
 
     def __init__(self, kernel: "Kernel", blocks: int, *arguments: np.ndarray[Any, Any]) -> None:
-        from numbopt._kernels.cuda import THREADS
+        from numbopt._kernels.cuda.reductions import THREADS
 
         self._loaded, self._blocks, self._threads, self._arguments = kernel.loaded, blocks, THREADS, arguments
         addresses = [address_of(array) + array.itemsize * np.arange(len(array)) for array in arguments]
@@ -122,7 +125,7 @@ class Call:
 
     def calls(self) -> list[Callable[[], object]]:
         """Return what is to be called, in this order."""
-        gpu = _device.device()
+        gpu = driver.device()
         launch = gpu.launch(self._loaded, self._blocks, self._threads, address_of(self._pointers))
         return [gpu.activate, launch]
 
@@ -191,9 +194,9 @@ class SquareSum:
     """
 
     def __init__(self, rows: Rows, dtype: np.dtype[Any]) -> None:
-        from numbopt._kernels.cuda import squares_kernel
+        from numbopt._kernels.cuda.reductions import squares_kernel
 
-        gpu = _device.device()
+        gpu = driver.device()
         self._rows = rows
         self._partials, self._result = gpu.allocate(8 * rows.count), gpu.allocate(24)
         words = np.array([rows.address, rows.stride, self._partials.address])
@@ -204,13 +207,13 @@ class SquareSum:
 
     @functools.cached_property
     def _sum(self) -> Call:
-        from numbopt._kernels.cuda import sum_kernel
+        from numbopt._kernels.cuda.reductions import sum_kernel
 
         return Call(sum_kernel(), 1, *self._words)
 
     @functools.cached_property
     def _clip(self) -> Call:
-        from numbopt._kernels.cuda import clip_kernel
+        from numbopt._kernels.cuda.reductions import clip_kernel
 
         count, result = self._words
         return Call(clip_kernel(), 1, count, self._max_norm, result)
@@ -223,7 +226,7 @@ class SquareSum:
     def norm(self) -> float:
         """Return the norm that `clip` computed; waits for it."""
         host = np.zeros(1)
-        _device.device().download(host, self._result.address)
+        driver.device().download(host, self._result.address)
         return float(host[0])
 
     def value(self) -> float:
@@ -284,7 +287,7 @@ def copying(sources: Integers, targets: Integers, sizes: Integers, dtype: np.dty
 def _launch(
     rule: Rule, targets: Integers, sources: Integers, sizes: Integers, dtype: np.dtype[Any], **values: float
 ) -> DeviceLaunch | None:
-    from numbopt._kernels.cuda import update_kernel
+    from numbopt._kernels.cuda.rows import update_kernel
 
     rows = _rows_over(targets, sources, sizes, dtype)
     if not len(rows):

@@ -1,0 +1,1 @@
+"""Where memory is: the host or a GPU."""

@@ -1,0 +1,1 @@
+"""The loops around rules and passes on the CPU."""

@@ -1,0 +1,1 @@
+"""Which memory a kernel works on, and when it runs."""

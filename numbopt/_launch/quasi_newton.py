@@ -1,0 +1,92 @@
+"""The core of quasi-Newton methods, compiled, on vectors in memory of the host."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from numbopt._devices.arrays import Array, to_host
+from numbopt._kernels.cpu.vectors import (
+    help_team,
+    new_team,
+)
+from numbopt._kernels.quasi_newton.core import _advance, _advance_in_team, drive
+from numbopt._kernels.quasi_newton.state import PAIRS, State, new_state
+from numbopt._kernels.specialise import specialise
+from numbopt._launch.threads import calls_for_help
+
+PARALLEL_FROM = 100_000
+"""Elements of a vector from which waking other threads pays."""
+_BLOCKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than waking it costs
+
+
+@functools.cache
+def kernel(rule: int, template: Callable[..., Any] = _advance) -> Any:
+    """Return a function compiled for one rule: the core itself, or one of those that share its work among threads."""
+    return specialise(template, {"RULE": rule}, nogil=template is not _advance)
+
+
+def compile_ahead(rule: int, dtype: Any) -> None:
+    """Compile what `advance_function` may return for vectors of ``dtype``, by a call that has nothing to do."""
+    state, team, vector = new_state(1, dtype, rule, 1), new_team(1), np.zeros(1, dtype)
+    kernel(rule)(*state, vector, vector, 0.0)
+    kernel(rule, _advance_in_team)(*state, *team, vector, vector, 0.0)
+    kernel(rule, help_team)(state[0], *team, 1)
+
+
+def advance_function(state: State) -> Callable[[Array, Array, float], int]:
+    """Return the function ``advance(x, g, f)`` that works on ``state``, with the help of threads where n is large.
+
+    It takes in value ``f`` and gradient ``g`` at ``x``, all vectors contiguous and of the state's dtype, and answers
+    `EVALUATE` with the next point in ``x``, or why it stopped with the best point in ``x``.
+    """
+    vectors, rule = state[0], state[2]["rule"].item()
+    n = vectors.shape[1]
+    if n < PARALLEL_FROM:
+        return functools.partial(kernel(rule), *state)
+    team = new_team(n)
+    work = functools.partial(kernel(rule, _advance_in_team), *state, *team)
+    help_with_it = functools.partial(kernel(rule, help_team), vectors, *team)
+    most_threads = len(team[2]) // _BLOCKS_PER_THREAD
+
+    def advance_with_help(x: Array, g: Array, f: float) -> int:
+        for call in calls_for_help(help_with_it, most_threads):
+            call()
+        return int(work(x, g, f))
+
+    return advance_with_help
+
+
+def pairs(state: State) -> tuple[Array, Array, Array]:
+    """Return copies of all s, y and 1 / s.y that ``state`` remembers, in the order in which they were made."""
+    vectors, products, states = state
+    capacity, newest = products.shape[1], states["newest"].item()
+    memory = min(states["memory"].item(), capacity)  # conjugate gradients have none
+    ring = to_host(vectors)[PAIRS:]
+    rows = ring, ring[capacity:], products[0]
+    oldest = newest - memory + 1
+    if oldest >= 0:
+        s, y, rho = (row[oldest : newest + 1].copy() for row in rows)
+    else:
+        places = np.arange(oldest, newest + 1) % capacity
+        s, y, rho = (row[places] for row in rows)
+    return s, y, rho
+
+
+def remember(state: State, s: Array, y: Array, rho: Array) -> None:
+    """Put what `pairs` returned into a fresh state, the newest ones if it has less room."""
+    vectors, products, states = state
+    capacity = products.shape[1]
+    count = min(len(rho), capacity)
+    if count:
+        for k in range(count):
+            vectors[PAIRS + k], vectors[PAIRS + capacity + k] = s[k - count], y[k - count]
+        products[0, :count] = rho[-count:]
+        states[0]["memory"], states[0]["newest"] = count, count - 1
+
+
+@functools.cache
+def driver() -> Any:
+    """Return `drive`, compiled; not from the disk cache, which never finds a function that is an argument again."""
+    return specialise(drive, {}, cached=False)

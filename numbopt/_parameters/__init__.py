@@ -1,0 +1,1 @@
+"""Many parameters at once: their groups, gradients, names and state."""

@@ -1,0 +1,1 @@
+"""Objects that follow an optimizer."""

@@ -1,0 +1,222 @@
+"""Gradient accumulation: one update for the gradients of several calls."""
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from numbopt._devices.arrays import Array, clear, host_copy
+from numbopt._launch.many_arrays import scale
+from numbopt.algorithms.sgd import SGD
+from numbopt.parameter import Parameter, checked_values
+from numbopt.wrappers.wrapper import Wrapper
+
+
+class Accumulate(Wrapper):
+    r"""Lets an optimizer update once for every few calls of `step`, with the sum or the mean of their gradients.
+
+    For batches that are too large for one evaluation: with gradients :math:`g_1, \dots, g_k` of equal parts of a batch,
+    the mean is the gradient of the whole,
+
+    .. math::
+        \bar g = \frac{1}{k} \sum_{i=1}^k g_i .
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose ``step`` is called for the updates: its hooks and its ``step_count`` see updates only.
+    steps : int
+        The number :math:`k` of calls to an update.
+    reduction : {"mean", "sum"}
+        What the optimizer gets; the mean is over calls, also over those in which a parameter had no gradient.
+
+    Attributes
+    ----------
+    count : int
+        Calls since the last update: 0 right after one.
+    steps, reduction
+        As given; may be changed, also between updates.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Notes
+    -----
+    The sums are in buffers of their own. Each call adds the gradients it is given, or, without any, all that is in
+    ``parameter.grad`` at this moment. Neither a call nor an update changes ``parameter.grad``, and ``zero_grad()`` does
+    not touch the sums: as for any optimizer, set gradients to zero before each evaluation. (Gradients that pile up in
+    ``parameter.grad`` themselves would be counted again with every call.)
+
+    A parameter whose gradient is None in a call gets nothing from it; one without any gradient since the last update is
+    skipped by the next. If the optimizer refuses an update, by an exception, the sums are dropped and counting
+    starts anew.
+
+    Everything else, such as ``param_groups``, ``state`` or hooks, is the optimizer's. A scheduler gets the optimizer.
+    One that evaluates a closure of its own accord, such as `LBFGS`, cannot update from sums: its ``step`` says so.
+
+    Examples
+    --------
+    >>> import numpy as np, numbopt
+    >>> x = np.array([1.0])
+    >>> opt = numbopt.Accumulate(numbopt.SGD([x], lr=0.1), steps=2)
+    >>> opt.step(grads=[np.array([2.0])])
+    >>> x
+    array([1.])
+    >>> opt.step(grads=[np.array([4.0])])
+    >>> x
+    array([0.7])
+    """
+
+    __slots__ = ("_adder", "_has_gradient", "_sums", "_weight", "count", "reduction", "steps")
+
+    state_key = "accumulate"
+
+    def __init__(self, optimizer: Any, steps: int, reduction: str = "mean") -> None:
+        super().__init__(optimizer)
+        self.steps = positive_integer("steps", steps)
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        self.reduction = reduction
+        self.count = 0
+        self._weight = 1.0  # with which the gradients since the last update entered the sums
+        self._sums: list[Parameter] = []
+        self._has_gradient: list[bool] = []
+        self._follow()
+
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None) -> Any:
+        """Add up gradients, and update the parameters if this call completes the number of ``steps``.
+
+        Parameters
+        ----------
+        closure, grads
+            As for `Optimizer.step`.
+
+        Returns
+        -------
+        object
+            The loss that the closure returned, or None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For gradients that are not valid; nothing has changed then.
+        """
+        loss = None
+        if closure is not None:
+            loss, grads = self.optimizer.evaluate(closure, grads)
+        self._follow()
+        if grads is None:
+            arrays = [parameter.grad for parameter in self.optimizer._parameters]
+        else:
+            arrays = self.optimizer.gradients_in_order(grads)
+        if self.count == 0:
+            self._weight = self._final_weight(self.steps)
+        self._adder.param_groups[0]["lr"] = self._weight
+        self._adder._step(None, arrays)
+        self._has_gradient = [had or array is not None for had, array in zip(self._has_gradient, arrays, strict=True)]
+        self.count += 1
+        if self.count >= self.steps:
+            self.flush()
+        return loss
+
+    def flush(self) -> bool:
+        """Update now, with the gradients since the last update, for example at the end of an epoch.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to do.
+        """
+        if self.count == 0:
+            return False
+        try:
+            correction = self._final_weight(self.count) / self._weight
+            if correction != 1:
+                scale([total._data for total in self._sums], correction)
+            pairs = zip(self._sums, self._has_gradient, strict=True)
+            self.optimizer.step(grads=[total._data if has_gradient else None for total, has_gradient in pairs])
+        finally:
+            self._drop()
+        return True
+
+    def _final_weight(self, count: int) -> float:
+        """Return the weight of each gradient in an update after ``count`` calls."""
+        return 1 / count if self.reduction == "mean" else 1.0
+
+    def _follow(self) -> None:
+        """Have a sum for each parameter, also for those that were added to the optimizer."""
+        parameters = self.optimizer._parameters[len(self._sums) :]
+        if parameters:
+            self._sums += [zeros_like(parameter) for parameter in parameters]
+            self._has_gradient += [False] * len(parameters)
+            # Going up the gradient from 0 is adding it up, and the rate is its weight.
+            self._adder = SGD(self._sums, lr=self._weight, maximize=True)
+
+    def _drop(self) -> None:
+        for total in self._sums:
+            clear(total._data)
+        self._has_gradient = [False] * len(self._sums)
+        self.count = 0
+
+    def _own_state(self) -> dict[str, Any]:
+        self._follow()
+        pairs = zip(self._sums, self._has_gradient, strict=True)
+        sums = [host_copy(total._data) if has_gradient else None for total, has_gradient in pairs]
+        return {"count": self.count, "weight": self._weight, "sums": values_by_name(self.optimizer, sums)}
+
+    def _checked_own_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        sums = values_in_order(self.optimizer, state["sums"], "sum of gradients")
+        count, weight = operator.index(state["count"]), float(state["weight"])
+
+        def take() -> None:
+            self._follow()
+            self._drop()
+            self.count, self._weight = count, weight
+            self._has_gradient = [value is not None for value in sums]
+            for total, value in zip(self._sums, sums, strict=True):
+                if value is not None:
+                    total.data = value
+
+        return take
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return ``value`` as an int, or refuse what is no integer above 0."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if operator.index(value) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return operator.index(value)
+
+
+def zeros_like(parameter: Parameter) -> Parameter:
+    """Return a Parameter of zeros that lies in memory as ``parameter`` does."""
+    return parameter.sharing(parameter.shown(parameter.unflatten(parameter.flat_zeros())), parameter.name)
+
+
+def values_by_name(optimizer: Any, values: list[Any]) -> dict[str, Any] | list[Any]:
+    """Return values, one for each parameter of ``optimizer``, by name if each has one of its own."""
+    names = optimizer._names
+    distinct = None not in names and len(set(names)) == len(names)
+    return dict(zip(names, values, strict=True)) if distinct else values
+
+
+def values_in_order(optimizer: Any, values: Any, what: str) -> list[Array | None]:
+    """Return what `values_by_name` made as a list with one array, or None, for each parameter, checked."""
+    names, parameters = optimizer._names, optimizer._parameters
+    if isinstance(values, Mapping):
+        if None not in names:
+            if set(values) != set(names):
+                raise ValueError(f"loaded state dict has other names of parameters: {list(values)} for {names}")
+            values = [values[name] for name in names]
+        else:
+            values = list(values.values())
+    if len(values) != len(parameters):
+        raise ValueError(f"loaded state dict has {len(values)} parameters for {len(parameters)}")
+    return [
+        None if value is None else checked_values(value, parameter, what, position)
+        for position, (value, parameter) in enumerate(zip(values, parameters, strict=True))
+    ]
