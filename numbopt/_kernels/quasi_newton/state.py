@@ -3,15 +3,30 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from numbopt._devices.arrays import Array
 from numbopt._kernels.quasi_newton.line_search import SEARCH
 
-State = tuple[Array, Array, Array]
-"""``(vectors, products, states)``."""
+
+class State(NamedTuple):
+    """All that the core remembers. A copy of the arrays resumes with the same bits, at any moment."""
+
+    vectors: Any
+    """Rows of one dtype, an array or, on a GPU, `DeviceVectors`; see `BASE_X`."""
+    products: Array
+    """``1 / s.y`` of every pair, and coefficients of the recursion; shape (2, pairs)."""
+    records: Array
+    """One record of dtype `STATE`, as an array of shape (1,)."""
+
+    @property
+    def record(self) -> Any:
+        """The record itself, whose fields can be read and set."""
+        return self.records[0]
+
+
 (
     EVALUATE,  # not a stop: evaluate at x and come back
     GRADIENT_SMALL,
@@ -84,7 +99,7 @@ def new_state(
     vectors = new_vectors((PAIRS + 2 * pairs, n), dtype)
     products = np.zeros((2, pairs))  # 1 / s.y of every pair; coefficients of the recursion
     states = np.ndarray(1, STATE, bytearray(_fresh_states(rule, np.dtype(dtype), max_trials, **options)))
-    return vectors, products, states
+    return State(vectors, products, states)
 
 
 @functools.lru_cache
