@@ -373,15 +373,15 @@ def blocks(size):
 
     threads = (128, 256, 512)
     yield from head("elements of a row", *(f"{count} threads" for count in threads))
-    used = _device_table.DeviceTable.block, reductions.THREADS
+    used = _device_table.Update.block, reductions.THREADS
     for block in (1024, 2048, 4096, 8192, 16384, 65536):
         steps = []
         for count in threads:
-            _device_table.DeviceTable.block, reductions.THREADS = block, count
+            _device_table.Update.block, reductions.THREADS = block, count
             try:
                 steps.append(stepping("Adam", size)[1])
             finally:
-                _device_table.DeviceTable.block, reductions.THREADS = used
+                _device_table.Update.block, reductions.THREADS = used
         yield block, *map(milliseconds, gpu_times(steps))
 
 
@@ -418,7 +418,7 @@ def host(size):
     yield from head("call", "host", "bar", "GPU")
     few, _ = adam_over(1, 10)
     many, _ = adam_over(MANY, MANY)
-    launch = few._tables[0]._launch.calls()
+    launch = next(iter(few._tables)).launch.calls()
     yield "a launch alone", microseconds(host_time(lambda: run(launch))), "", ""
     yield step_row("step(), Adam, one parameter of 10", few.step)
     yield step_row(f"step(), Adam, {MANY} of {MANY}", many.step)

@@ -61,6 +61,6 @@ def launch(optimizer, template):
         "STATE_OF": _state_alone,
         "BOUNDS": _bounds_of_all,
     }
-    scalars = types.UniTuple(FLOATS[table._dtype], bindings["SCALAR_COUNT"])
+    scalars = types.UniTuple(FLOATS[table.kind.dtype], bindings["SCALAR_COUNT"])
     kernel = Kernel(template, bindings, (types.int64, types.int64, types.int64, scalars))
-    return DeviceLaunch(kernel, table._rows, table._scalars)
+    return DeviceLaunch(kernel, table.rows, table.scalars)

@@ -170,7 +170,7 @@ def _named(parameters: Any) -> tuple[list[Parameter], list[str | None]]:
 def _values_of(parameters: Any) -> dict[str | None, Array] | list[Array]:
     """Return the data of parameters, by name if each has one of its own."""
     found, names = _named(parameters)
-    values = [to_host(parameter._data) for parameter in found]
+    values = [to_host(parameter.array) for parameter in found]
     distinct = None not in names and len(set(names)) == len(names)
     return dict(zip(names, values, strict=True)) if distinct else values
 

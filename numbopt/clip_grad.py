@@ -148,7 +148,7 @@ def _gradients(parameters: Any) -> list[Any]:
         warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
     gradients = []
     for item in items:
-        gradient = item._grad if isinstance(item, Parameter) else item
+        gradient = item.grad_array if isinstance(item, Parameter) else item
         if gradient is None:
             continue
         if is_device_array(gradient):

@@ -3,45 +3,20 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from numbopt import options as checks
-from numbopt._devices.arrays import Array, DeviceArray, address_of, copy_values, copying, to_host, zeros
-from numbopt._kernels.rule import Rule
-from numbopt._launch.blocks import Integers
-from numbopt._launch.calls import run, setting
-from numbopt._launch.cuda import DeviceTable
+from numbopt._devices.arrays import Array, DeviceArray, copying, to_host
+from numbopt._kernels.rule import CommonScalars, Rule
+from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.many_arrays import clip_coefficient
-from numbopt._launch.table import Table
+from numbopt._launch.tables import Clock as Clock
+from numbopt._launch.tables import Tables, are_arrays, kind_of
 from numbopt._parameters.gradients import Gradients
-from numbopt.optimizer import GroupOptions, Optimizer
+from numbopt.optimizer import Optimizer
 from numbopt.parameter import Parameter, checked_values, label
-
-Clock = tuple[Any, ...]
-
-
-class _Entry:
-    """What the optimizer keeps for one parameter; the clock is in the table while there is one."""
-
-    __slots__ = ("bounds", "clock", "parameter", "place", "state")
-
-    def __init__(self, parameter: Parameter) -> None:
-        self.parameter = parameter
-        self.state: dict[str, Any] = {}
-        self.bounds: tuple[Array, ...] = ()
-        self.clock: Clock | None = None
-        self.place: tuple[Table, int] | None = None
-
-
-class _Kind(NamedTuple):
-    """What parameters of one table have in common."""
-
-    table_type: type[Table]
-    rule: Rule
-    dtype: np.dtype[Any]
-    bound_arrays: bool
 
 
 class ElementwiseOptimizer(Optimizer):
@@ -158,15 +133,13 @@ class ElementwiseOptimizer(Optimizer):
         values = ((float(state.get(name, default)), default) for name, default in start)
         return tuple(round(value) if isinstance(default, int) else value for value, default in values)
 
-    # ---- tables
+    # ---- parameters and options
 
     def _set_up(self) -> None:
         super()._set_up()
-        self._entries: list[_Entry] = []
-        self._tables: list[Table] | None = None  # None: to be made before the next step
+        self._tables = Tables()
         self._kinds: list[tuple[Rule, int | None]] = []  # rule and identity of bounds, if arrays, of each group
         self._gradients = Gradients([])
-        self._addresses: Integers | None = None  # of the gradients that the tables have taken
         self._projects: list[tuple[int, Callable[[Array], Any]]] = []
         self._grad_norm: Callable[[], float | None] = lambda: None
 
@@ -177,11 +150,9 @@ class ElementwiseOptimizer(Optimizer):
                 _check_bounds(parameter, values["bounds"])
         return values
 
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> list[Callable[[], object]]:
-        self._forget_tables()
-        added = parameters[len(self._entries) :]
-        entries = self._entries + [_Entry(parameter) for parameter in added]
-        calls = setting(self, _entries=entries, _gradients=Gradients(parameters))
+    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
+        added = parameters[len(self._parameters) :]
+        calls = [*self._tables.adding(added), *setting(self, _gradients=Gradients(parameters))]
         if options["bounds"] is not checks.UNBOUNDED:
             for parameter in added:
                 calls += _moving_inside(parameter, options["bounds"])
@@ -189,89 +160,31 @@ class ElementwiseOptimizer(Optimizer):
 
     def _options_changed(self) -> None:
         kinds = [
-            (self.rule_for(known.values), id(group.get("bounds")) if _are_arrays(known.values["bounds"]) else None)
+            (self.rule_for(known.options), id(group.get("bounds")) if are_arrays(known.bounds) else None)
             for known, group in zip(self._group_options, self.param_groups, strict=True)
         ]
-        projects = [known.values["project"] for known in self._group_options for _ in range(known.size)]
+        projects = [known.values["project"] for known in self._group_options for _ in known.params]
         self._projects = [(position, project) for position, project in enumerate(projects) if project is not None]
         if kinds != self._kinds:
-            self._forget_tables()
+            self._tables.forget()
             self._kinds = kinds
 
-    def _forget_tables(self) -> None:
-        """Take the clocks back, so that tables can be made anew."""
-        if self._tables is None:
-            return
-        for entry in self._entries:
-            entry.clock = self._clock_of(entry)
-        self._addresses = None
-        self._tables = None  # last: until now, should a keyboard interrupt come, the clocks in the tables count
-
-    def _clock_of(self, entry: _Entry) -> Clock | None:
-        if self._tables is None or entry.place is None:
-            return entry.clock
-        table, position = entry.place
-        clock: Clock | None = table.clock_of(position)
-        return clock
-
-    def _make_tables(self) -> list[Table]:
-        """Sort the parameters into tables by rule, kind of bounds, dtype and device."""
-        groups = [group for group in self._group_options for _ in range(group.size)]
-        members: dict[_Kind, list[int]] = {}
-        for position, (entry, group) in enumerate(zip(self._entries, groups, strict=True)):
-            kind = self._kind_of(entry.parameter, group)
-            members.setdefault(kind, []).append(position)
-            entry.bounds = _arrays_like(entry.parameter, group.values["bounds"]) if kind.bound_arrays else ()
-        tables = []
-        calls: list[Callable[[], object]] = []
-        for (table_type, rule, dtype, bound_arrays), positions in members.items():
-            entries = [self._entries[position] for position in positions]
-            states = _with_arrays(entries, rule.state)
-            arrays = [
-                [*(state[name] for name in rule.state), *entry.bounds]
-                for state, entry in zip(states, entries, strict=True)
-            ]
-            table = table_type(
-                rule,
-                dtype,
-                np.array(positions),
-                np.array([entry.parameter.flat_size for entry in entries]),
-                np.array([entry.parameter._address for entry in entries]),
-                np.array([[address_of(array) for array in row] for row in arrays], np.int64)
-                .reshape(len(entries), -1)
-                .T,
-                bound_arrays,
-                [groups[position] for position in positions],
-                [entry.clock for entry in entries],
-            )
-            tables.append(table)
-            for place, (entry, state) in enumerate(zip(entries, states, strict=True)):
-                calls += setting(entry, state=state, place=(table, place))
-        run(calls)  # all memory was there
-        return tables
-
-    def _kind_of(self, parameter: Parameter, group: GroupOptions) -> "_Kind":
-        table_type = Table if parameter.device == "cpu" else DeviceTable
-        bound_arrays = _are_arrays(group.values["bounds"])
-        return _Kind(table_type, self.rule_for(group.values), parameter.flat_dtype, bound_arrays)
+    def _common_scalars(self, options: Mapping[str, Any]) -> CommonScalars:
+        sign = -1.0 if options["maximize"] else 1.0
+        l2, shrink = options.get("weight_decay", 0.0), 1.0
+        if l2 and self.is_decoupled(options):
+            l2, shrink = 0.0, 1.0 - options["lr"] * l2
+        bounds = options["bounds"] if not are_arrays(options["bounds"]) else (0.0, 0.0)
+        return CommonScalars(sign, l2, shrink, *bounds)
 
     def _compile_ahead(self) -> None:
         super()._compile_ahead()
         self._refresh_options()
         for group in self._group_options:
-            for kind in {self._kind_of(parameter, group) for parameter in group.params}:
-                kind.table_type.compile_ahead(kind.rule, kind.dtype, kind.bound_arrays)
+            for kind in {kind_of(parameter, self, group) for parameter in group.params}:
+                kind.update.compile_ahead(kind.rule, kind.dtype, kind.bound_arrays)
 
     # ---- the step
-
-    def _use(self, addresses: Integers) -> None:
-        """Let the tables take the gradients from these addresses."""
-        self._addresses = None
-        if self._tables is None:
-            self._tables = self._make_tables()
-        for table in self._tables:
-            table.use_gradients(addresses)
-        self._addresses = addresses
 
     def _step(self, closure: Callable[[], Any] | None, grads: Any) -> Any:
         loss = None
@@ -279,68 +192,25 @@ class ElementwiseOptimizer(Optimizer):
             loss, grads = self.evaluate(closure, grads)
         with self._lock:
             self._refresh_options()
-            gradients = self._gradients
+            gradients, tables = self._gradients, self._tables
             if grads is None:
                 gradients.take_own()
             else:
                 gradients.take(self.gradients_in_order(grads))
-            if self._addresses is not gradients.addresses:
-                self._use(gradients.addresses)
+            if tables.addresses is not gradients.addresses:
+                groups = [group for group in self._group_options for _ in group.params]
+                tables.use(gradients.addresses, self, groups)
             scale: float | None = 1.0
             if self.max_grad_norm is not None or self.nonfinite != "propagate":
                 scale = self._gradient_scale()
             if scale is None:
                 self.skipped_steps += 1
                 return loss
-            self._update(scale)
+            run(tables.advancing(self, scale))
             for position, project in self._projects:
                 if gradients.addresses[position]:
                     _project(self._parameters[position], project)
         return loss
-
-    def _update(self, scale: float) -> None:
-        """Advance the clocks and launch the kernels. Whatever can fail comes before `run`."""
-        calls: list[Callable[[], object]] = []
-        advance = self.advance
-        for table in self._tables or ():
-            lines: list[tuple[GroupOptions, Clock | None]] = []
-            values: list[float] = []
-            for group, clock in table.lines:
-                options = group.values
-                if clock is None:
-                    clock = self.initial_clock(options)
-                    self._fill_initial_state(table, len(lines), options)
-                try:
-                    clock, scalars = advance(options, clock)
-                except ArithmeticError as error:
-                    raise ValueError(f"{error}, computed by {type(self).__name__} from the options {options}") from None
-                lines.append((group, clock))
-                values += scalars
-                values += group.common
-                if scale != 1.0:
-                    values[-len(group.common)] *= scale
-            if lines:
-                table.set_scalars(values)
-                calls += table.calls(lines)
-        run(calls)
-
-    def _fill_initial_state(self, table: Table, line: int, options: Mapping[str, Any]) -> None:
-        """Prepare the state of parameters that get their first gradient."""
-        values = self.initial_state(options)
-        if values:
-            for place in table.places_on(line).tolist():
-                state = self._entries[table.members[place]].state
-                for name, value in values.items():
-                    start = complex(value, value) if state[name].dtype.kind == "c" else value
-                    copy_values(state[name], np.full(state[name].shape, start, state[name].dtype))
-
-    def _common_scalars(self, options: Mapping[str, Any]) -> tuple[float, ...]:
-        sign = -1.0 if options["maximize"] else 1.0
-        l2, shrink = options.get("weight_decay", 0.0), 1.0
-        if l2 and self.is_decoupled(options):
-            l2, shrink = 0.0, 1.0 - options["lr"] * l2
-        bounds = options["bounds"] if not _are_arrays(options["bounds"]) else (0.0, 0.0)
-        return sign, l2, shrink, *bounds
 
     # ---- looking at the gradients before the step
 
@@ -358,12 +228,13 @@ class ElementwiseOptimizer(Optimizer):
     def _gradient_scale(self) -> float | None:
         """Return the factor that ``max_grad_norm`` asks for, or None if the step is to be skipped."""
         self._check_guards()
-        tables = self._tables or ()
-        if self.nonfinite == "propagate" and len(tables) == 1 and isinstance(tables[0], DeviceTable):
+        if self.nonfinite == "propagate":
             assert self.max_grad_norm is not None
-            self._grad_norm = tables[0].clip(self.max_grad_norm)
-            return 1.0
-        norm = math.sqrt(sum(table.sum_of_squares() for table in tables))
+            fetch_norm = self._tables.clip(self.max_grad_norm)
+            if fetch_norm is not None:
+                self._grad_norm = fetch_norm
+                return 1.0
+        norm = math.sqrt(self._tables.sum_of_squares())
         self._grad_norm = lambda: norm
         if self.nonfinite != "propagate" and not math.isfinite(norm):
             for position, parameter in enumerate(self._parameters):
@@ -378,9 +249,8 @@ class ElementwiseOptimizer(Optimizer):
     # ---- state
 
     def _state_of(self, position: int) -> dict[str, Any]:
-        entry = self._entries[position]
-        clock = self._clock_of(entry)
-        return {} if clock is None else {**self.clock_to_state(clock), **entry.state}
+        clock = self._tables.clock_of(position)
+        return {} if clock is None else {**self.clock_to_state(clock), **self._tables.arrays_of(position)}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
         parameter = self._parameters[position]
@@ -389,21 +259,13 @@ class ElementwiseOptimizer(Optimizer):
         low = 0 if key == "step" else -math.inf
         return checks.Number("state", low)(f"state {key!r} of {label(parameter)}", value)
 
-    def _replacing_state(
-        self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> list[Callable[[], object]]:
-        self._forget_tables()
-        entry = self._entries[position]
-        values = {
+    def _replacing_state(self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]) -> Calls:
+        arrays = {
             name: value
             for name, value in state.items()
             if isinstance(value, (np.ndarray, DeviceArray)) and name not in self.clock_names
         }
-        (present,) = _with_arrays([entry], tuple(values))
-        arrays = {name: present[name] for name in values}
-        clock = self.clock_from_state(state, options) if state else None
-        copies = [copying(arrays[name], value) for name, value in values.items()]
-        return [*copies, *setting(entry, state=arrays, clock=clock)]
+        return self._tables.replacing(position, arrays, self.clock_from_state(state, options) if state else None)
 
 
 class Common(TypedDict, total=False):
@@ -428,9 +290,9 @@ def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
             ) from None
 
 
-def _moving_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> list[Callable[[], object]]:
+def _moving_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> Calls:
     """Return what `run` is to call so that ``parameter`` is within bounds, and warn if there is anything to call."""
-    data = parameter._data
+    data = parameter.array
     values = to_host(data)
     if not np.any((values < bounds[0]) | (values > bounds[1])):
         return []
@@ -442,35 +304,3 @@ def _project(parameter: Parameter, project: Callable[[Array], Any]) -> None:
     projected = project(parameter.data)
     if projected is not None:
         parameter.data = projected
-
-
-def _are_arrays(bounds: tuple[Any, Any]) -> bool:
-    """Whether each element has bounds of its own."""
-    return any(isinstance(bound, np.ndarray) for bound in bounds)
-
-
-def _arrays_like(parameter: Parameter, bounds: tuple[Any, Any]) -> tuple[Array, Array]:
-    """Return copies of bounds that lie in memory as ``parameter`` does."""
-    lower, upper = (parameter.unflatten(parameter.flat_zeros()) for _ in bounds)
-    for array, bound in zip((lower, upper), bounds, strict=True):
-        copy_values(array, np.broadcast_to(bound, parameter.shape))
-    return lower, upper
-
-
-def _with_arrays(entries: list[_Entry], names: tuple[str, ...]) -> list[dict[str, Array]]:
-    """Return the states of entries of one dtype and device with those of the named arrays that they lack.
-
-    New arrays are zeros, views of one flat array for each name.
-    """
-    dtype, device = entries[0].parameter.flat_dtype, entries[0].parameter.device
-    lanes = 16 // dtype.itemsize  # each starts where 128-bit loads may
-    states = [dict(entry.state) for entry in entries]
-    for name in names:
-        lacking = [number for number, state in enumerate(states) if name not in state]
-        sizes = np.array([entries[number].parameter.flat_size for number in lacking], np.int64)
-        rooms = -(-sizes // lanes) * lanes
-        starts = np.cumsum(rooms) - rooms
-        flat = zeros(int(rooms.sum()), dtype, device)
-        for number, start, size in zip(lacking, starts.tolist(), sizes.tolist(), strict=True):
-            states[number][name] = entries[number].parameter.unflatten(flat[start : start + size])
-    return states

@@ -12,8 +12,7 @@ import numpy as np
 
 from numbopt import options as checks
 from numbopt._devices.arrays import DeviceArray, host_copy, to_host
-from numbopt._launch.calls import run, setting
-from numbopt._launch.cuda import filling
+from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
 from numbopt._parameters.groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._parameters.state import State
@@ -35,21 +34,23 @@ class GroupOptions:
 
     Attributes
     ----------
-    values : dict
-        The options.
-    common : tuple of float
-        What the optimizer derives from them for every step.
     params : tuple of Parameter
         The parameters of the group.
-    size : int
-        Their number.
+    values : dict
+        The options.
+    common : object
+        Whatever the optimizer derives from them for every step.
     """
 
-    def __init__(self, params: tuple[Parameter, ...], values: dict[str, Any], common: tuple[float, ...]) -> None:
-        self.values = values
-        self.common = common
+    def __init__(self, params: tuple[Parameter, ...], values: dict[str, Any], common: Any) -> None:
         self.params = params
-        self.size = len(params)
+        self.take(values, common)
+
+    def take(self, values: dict[str, Any], common: Any) -> None:
+        """Use other options."""
+        self.values = self.options = values
+        self.common = common
+        self.bounds = values.get("bounds", checks.UNBOUNDED)
 
 
 class Optimizer:
@@ -158,13 +159,13 @@ class Optimizer:
             _parameters=everything,
             _names=[*self._names, *(names or [parameter.name for parameter in parameters])],
             _group_options=[*self._group_options, options],
-            _groups_seen=None,  # so that the next step takes them, should a keyboard interrupt come
+            _groups_seen=None,  # the next step looks at them; see `calls`
             _zeroing=_NOTHING_ZEROED,
         )
         run([*calls, functools.partial(self.param_groups.append, group)])
         self._refresh_options()
 
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> list[Callable[[], object]]:
+    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
         """Return what `run` is to call so that some parameters are added, with these options.
 
         ``parameters`` are all that there will be.
@@ -187,9 +188,8 @@ class Optimizer:
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse combinations of options, each valid by itself, that make no sense; for subclasses."""
 
-    def _common_scalars(self, options: Mapping[str, Any]) -> tuple[float, ...]:
-        """Return what every step needs and only the options decide."""
-        return ()
+    def _common_scalars(self, options: Mapping[str, Any]) -> Any:
+        """Return whatever every step needs that only the options decide."""
 
     def _refresh_options(self) -> None:
         """Check the groups again if they were edited since the last step."""
@@ -200,9 +200,9 @@ class Optimizer:
             pass
         groups = self.param_groups
         checked = self._checked_groups(groups)
-        self._groups_seen = None  # until all is done, should a keyboard interrupt come
+        self._groups_seen = None  # invalid until all is done; see `calls`
         for known, values in zip(self._group_options, checked, strict=True):
-            known.values, known.common = values, self._common_scalars(values)
+            known.take(values, self._common_scalars(values))
         self._options_changed()
         fixed = all(checks.is_fixed([group[key] for key in self.options]) for group in groups)
         # The content of a list or an array may change at any time; then nothing is equal to what was seen.
@@ -328,24 +328,13 @@ class Optimizer:
             for parameter in self._parameters:
                 parameter._show_gradient()
             seen = gradient_changes.count
-            found = [parameter._grad_address for parameter in self._parameters]
+            found = [parameter.grad_address for parameter in self._parameters]
             if found != addresses:
                 addresses = found
-                launches = self._zeroing_launches()
+                launches = zeroing([parameter.grad_array for parameter in self._parameters])
             self._zeroing = (seen, addresses, launches)
         for launch in launches:
             run(launch.calls())
-
-    def _zeroing_launches(self) -> list[Any]:
-        """Return what fills the gradients with zeros: a launch on the CPU, one on the GPU, or both."""
-        on_gpu = np.array([parameter.device == "cuda" for parameter in self._parameters])
-        addresses = np.array([parameter._grad_address for parameter in self._parameters])
-        sizes = np.array([parameter._data.nbytes for parameter in self._parameters])
-        launches: list[Any] = [zeroing(addresses[~on_gpu], sizes[~on_gpu])]
-        if on_gpu.any():
-            single = np.dtype(np.float32)  # zeros are zeros in any type, and all types are multiples of this one
-            launches.append(filling(addresses[on_gpu], sizes[on_gpu] // single.itemsize, single, 0.0))
-        return [launch for launch in launches if launch is not None]
 
     # ---- state
 
@@ -364,13 +353,11 @@ class Optimizer:
 
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
         """Copy ``state``, which has been checked, into the state of a parameter."""
-        sizes = itertools.accumulate(group.size for group in self._group_options)
+        sizes = itertools.accumulate(len(group.params) for group in self._group_options)
         options = next(group.values for group, end in zip(self._group_options, sizes, strict=True) if position < end)
         run(self._replacing_state(position, state, options))
 
-    def _replacing_state(
-        self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> list[Callable[[], object]]:
+    def _replacing_state(self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]) -> Calls:
         """Return what `run` is to call so that a parameter with these options has ``state``, which has been checked."""
         raise NotImplementedError
 
@@ -437,7 +424,7 @@ class Optimizer:
             self,
             _names=[name for group in groups for name in group.get("param_names", ())] or self._names,
             _notes=copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)}),
-            _groups_seen=None,  # so that the next step takes them, should a keyboard interrupt come
+            _groups_seen=None,  # the next step looks at them; see `calls`
         )
         for position, values in enumerate(options):
             calls += self._replacing_state(position, states.get(position, {}), values)
@@ -561,7 +548,7 @@ _NOT_STATE = ("params", *checks.CONSTRAINTS)  # bounds belong to the problem, no
 
 
 def _span(parameter: Parameter) -> tuple[int, int]:
-    return parameter._address, parameter._address + parameter._data.nbytes
+    return parameter.address, parameter.address + parameter.array.nbytes
 
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:

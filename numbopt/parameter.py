@@ -210,6 +210,28 @@ class Parameter(NDArrayOperatorsMixin):
         # No call in this line: neither a keyboard interrupt nor another thread comes in between.
         self._grad, self._shown_grad, self._grad_address, gradient_changes.count = grad, shown, address, count
 
+    # ---- what kernels work on
+
+    @property
+    def array(self) -> Any:
+        """The memory of the data, an ndarray or a DeviceArray; `data` shows it as the user's library does."""
+        return self._data
+
+    @property
+    def address(self) -> int:
+        """Address of the data."""
+        return self._address
+
+    @property
+    def grad_array(self) -> Any:
+        """The memory of the gradient, or None; `grad` shows it as the user's library does."""
+        return self._grad
+
+    @property
+    def grad_address(self) -> int:
+        """Address of the gradient, 0 where there is none."""
+        return self._grad_address
+
     # ---- where it is
 
     def shown(self, array: Any) -> Any:

@@ -38,7 +38,7 @@ def work(name, dtype):
     optimizer = make(parameters, lr=0.125)
     for factor in (1, -0.25, 2):
         optimizer.step(grads=[(factor * p).astype(dtype) for p in parameters])
-    stats = optimizer._tables[0]._kernels.serial.stats
+    stats = next(iter(optimizer._tables)).launch.kernels.serial.stats
     return {
         "values": np.concatenate(parameters).tolist(),
         "hits": sum(stats.cache_hits.values()),

@@ -98,7 +98,7 @@ def test_other_ways_to_load_compute_the_same(gpu_report):
     for template in (None, gpu_variants.four_numbers_ahead, gpu_variants.two_vectors_ahead):
         optimizer, _ = gpu_report.stepping("Adam", 4096 + 1024 + 8)
         (table,) = optimizer._tables
-        launch = gpu_variants.launch(optimizer, template) if template else table._launch
+        launch = gpu_variants.launch(optimizer, template) if template else table.launch
         calls.run(launch.calls())
         results.append(optimizer.param_groups[0]["params"][0].to("cpu").data)
     for result in results[1:]:

@@ -118,7 +118,7 @@ def test_each_type_is_compiled_once(rule, way, monkeypatch):
             optimizer.zero_grad()
             optimizer.step()
         (table,) = optimizer._tables
-        return getattr(table._kernels, way)
+        return getattr(table.launch.kernels, way)
 
     for real, arrays in same_kernels(rule):
         kernel = steps([np.ones(5, real)])

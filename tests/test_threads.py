@@ -202,7 +202,7 @@ def launch_of(array, gradient):
     optimizer = numbopt.SGD([array], lr=1.0)
     optimizer.step(grads=[gradient])
     (table,) = optimizer._tables
-    return table._launch, table._rows
+    return table.launch, table.rows
 
 
 def test_helper_that_wakes_late_touches_nothing(small_is_parallel, set_threads):
@@ -268,7 +268,7 @@ def test_helpers_are_woken_for_large_launches_only(monkeypatch):
 @pytest.mark.parametrize("sizes", [[8192] * 1000, [10] * 5000, [8192, 10, 1] * 100, [1], [100_000]])
 def test_chunks_are_about_equal_and_cover_all_rows(sizes):
     work = np.array(sizes)
-    chunks = blocks._equal_chunks(work)
+    chunks = blocks.equal_chunks(work)
     assert chunks[0] == 0 and chunks[-1] == len(work) and (np.diff(chunks) > 0).all()
     in_chunk = np.add.reduceat(work, chunks[:-1])
     assert (in_chunk < blocks.BLOCK + work.max()).all()
@@ -280,7 +280,7 @@ def test_new_launches_know_what_others_of_the_same_work_took(small_is_parallel):
     for size in (1000, 1010, 3000):
         optimizer = numbopt.SGD([np.zeros(size)])
         optimizer.step(grads=[np.zeros(size)])
-        launches.append(optimizer._tables[0]._launch)
+        launches.append(next(iter(optimizer._tables)).launch)
     assert launches[0]._choice is launches[1]._choice is not launches[2]._choice
 
 
@@ -289,7 +289,7 @@ def test_small_launches_are_serial(set_threads):
     x = np.zeros(1000)
     optimizer = numbopt.SGD([x])
     optimizer.step(grads=[x.copy()])
-    assert len(optimizer._tables[0]._launch.calls()) == 1
+    assert len(next(iter(optimizer._tables)).launch.calls()) == 1
 
 
 # ---- processes, pools, and Numba's own parallel loops beside

@@ -2,6 +2,7 @@
 
 import functools
 import keyword
+import math
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,8 +11,19 @@ from numbopt._kernels.specialise import specialise
 
 RULE: Any  # bound by `specialise`
 
-COMMON_SCALARS = ("grad_scale", "l2", "shrink", "lower", "upper")
-"""Scalars of every rule: factor of the gradient, L2 decay and factor of the parameter before it, bounds after it."""
+
+class CommonScalars(NamedTuple):
+    """Scalars of every rule, with the values that change nothing."""
+
+    grad_scale: float = 1.0
+    """Factor of the gradient."""
+    l2: float = 0.0
+    """Factor of the parameter that is added to the gradient."""
+    shrink: float = 1.0
+    """Factor of the parameter before the rule."""
+    lower: float = -math.inf
+    """Bounds of the parameter after the rule."""
+    upper: float = math.inf
 
 
 class Rule(NamedTuple):
@@ -40,7 +52,7 @@ class Rule(NamedTuple):
     @property
     def scalar_names(self) -> tuple[str, ...]:
         """Names of all scalars that a launch takes: its own, then those of every rule."""
-        return *self.scalars, *COMMON_SCALARS
+        return *self.scalars, *CommonScalars._fields
 
     def bindings(self) -> dict[str, Any]:
         """Return the globals through which a loop reaches the rule.
@@ -54,7 +66,7 @@ class Rule(NamedTuple):
         for name in names:
             if not name.isidentifier() or keyword.iskeyword(name) or names.count(name) > 1:
                 raise ValueError(
-                    f"scalars must be distinct identifiers other than {COMMON_SCALARS}, got {self.scalars}"
+                    f"scalars must be distinct identifiers other than {CommonScalars._fields}, got {self.scalars}"
                 )
         if len(self.state) > MAX_STATE_ARRAYS:
             raise ValueError(f"a rule has at most {MAX_STATE_ARRAYS} state arrays, got {self.state}")

@@ -1,11 +1,12 @@
-"""Flat buffers cut into blocks, and blocks into the shares of threads."""
+"""Flat buffers cut into blocks, the rows of tables, and the runs of rows that threads claim."""
 
 from typing import Any
 
 import numpy as np
 
 BLOCK = 8192
-"""Elements of a block at most: its arrays fit into the second-level cache."""
+"""Most elements of a block: its arrays fit into the second-level cache."""
+
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -17,7 +18,7 @@ class Blocks:
     sizes : array of int, shape (n,)
         Elements of each buffer.
     block : int, optional
-        Elements of a block at most; `BLOCK` unless given.
+        Most elements of a block; `BLOCK` unless given.
 
     Attributes
     ----------
@@ -35,11 +36,32 @@ class Blocks:
         self.start = (np.arange(len(self.buffer)) - first) * block
         self.size = np.minimum(sizes[self.buffer] - self.start, block)
 
+    def rows(self, *addresses: Integers, itemsize: int) -> Integers:
+        """Return rows ``[size, line 0, address, address, ...]`` of a table, one for each block.
+
+        Parameters
+        ----------
+        *addresses : array of int, shape (n,)
+            Of buffers that are cut in the same way.
+        itemsize : int
+            Bytes of an element.
+        """
+        rows = np.zeros((len(self.size), 2 + len(addresses)), np.int64)
+        rows[:, 0] = self.size
+        for column, of_buffers in enumerate(addresses, 2):
+            rows[:, column] = of_buffers[self.buffer] + self.start * itemsize
+        return rows
+
 
 _ROW_OVERHEAD = 64  # elements that take as long as starting on a row does
 
 
-def _equal_chunks(work: Integers) -> Integers:
+def work_of(rows: Integers) -> Integers:
+    """Return the work in each row, in elements."""
+    return rows[:, 0] + _ROW_OVERHEAD
+
+
+def equal_chunks(work: Integers) -> Integers:
     """Cut rows into runs of about `BLOCK` work each; return where runs begin, and the end."""
     done = np.cumsum(work)
     last = np.flatnonzero(np.diff(done // BLOCK, append=np.iinfo(np.int64).max))

@@ -2,19 +2,20 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import from_dtype, types
 
 from numbopt._devices.arrays import address_of
-from numbopt._kernels.cpu.rows import PROGRESS_LINE, Kernels, squares_kernels
-from numbopt._launch.blocks import _ROW_OVERHEAD, Integers, _equal_chunks
-from numbopt._launch.calls import run
+from numbopt._kernels.cpu.rows import PROGRESS_LINE, Kernels, kernels_for, squares_kernels
+from numbopt._kernels.rule import Rule
+from numbopt._launch.blocks import Integers, equal_chunks, work_of
+from numbopt._launch.calls import Calls, run
 from numbopt._launch.threads import HelpChoice, Job, calls_for_help, get_num_threads
 
 BYTES_PER_THREAD = 1 << 21
-"""What a launch has to have for each thread that helps: another thread needs about as long to wake."""
+"""Bytes per helper thread below which helping does not pay: waking a thread takes about as long."""
 
 
 class Launch:
@@ -25,21 +26,25 @@ class Launch:
     kernels : Kernels
         Compiled lazily, here at the latest.
     rows : array of int64, shape (r, c)
-        See `numbopt._kernels.cpu`; kept, so that the caller may change addresses in place.
+        See `numbopt._kernels.cpu.rows`; kept, so that the caller may change addresses in place.
     scalars : array, shape (lines, s)
         Kept likewise. Its dtype is that of the buffers.
     """
 
     def __init__(self, kernels: Kernels, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
-        work = rows[:, 0] + _ROW_OVERHEAD
+        self.kernels = kernels
+        self._run: Callable[[], object] | None = None
         self._help: Job | None = None
+        if not len(rows):
+            return
+        work = work_of(rows)
         self._work = int(work.sum())
         self._most_threads = self._work * scalars.itemsize * (rows.shape[1] - 2) // BYTES_PER_THREAD
         if self._most_threads < 2:
             self._run = functools.partial(_serial(kernels, scalars.dtype), rows, scalars)
             return
         kernel = _shared(kernels, scalars.dtype)
-        chunks = _equal_chunks(work)
+        chunks = equal_chunks(work)
         shares = np.linspace(0, len(chunks) - 1, min(self._most_threads, get_num_threads()) + 1).astype(np.int64)
         # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
         progress = np.full(PROGRESS_LINE * len(shares), len(chunks), np.int64)
@@ -47,38 +52,44 @@ class Launch:
         self._run = functools.partial(self._help, 0)
         self._choice = _choice(kernel, scalars.dtype, self._work.bit_length())
 
-    def calls(self) -> list[Callable[[], object]]:
-        """Return what is to be called, in this order, to do the launch; all are functions written in C."""
+    def calls(self) -> Calls:
+        """Return the calls that do the launch, none where there are no rows."""
+        if self._run is None:
+            return []
         if self._help is None:
             return [self._run]
         help_calls = functools.partial(calls_for_help, self._help, self._most_threads)
         return self._choice.timed(help_calls, self._run, self._work)
 
 
-@functools.cache
-def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
-    """Return ``kernel`` after compiling it: what runs in `Launch.calls` must not be interrupted."""
-    kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
-    return kernel
+class Update(Launch):
+    """The launch of a table; see `numbopt._launch.table.Update`."""
 
+    block: ClassVar[int | None] = None
 
-def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
-    return _compiled(kernels.serial, dtype)
+    def __init__(self, rule: Rule, bound_arrays: bool, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
+        super().__init__(kernels_for(rule, bound_arrays), rows, scalars)
+        self._rows, self._dtype = rows, scalars.dtype
+        self._squares: SquareSum | None = None
 
+    @staticmethod
+    def compile_ahead(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
+        """Compile whatever tables of this kind may run."""
+        compile_ahead(kernels_for(rule, bound_arrays), dtype)
+        compile_ahead(squares_kernels(), dtype)
 
-def _shared(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
-    return _compiled(kernels.shared, dtype, *[types.int64[::1]] * 3, types.int64)
+    def gradients_changed(self) -> None:
+        """Take notice of other gradients in the rows."""
+        self._squares = None
 
+    def sum_of_squares(self) -> float:
+        """Return the sum of squares of the gradients in the rows."""
+        if self._squares is None:
+            self._squares = SquareSum(self._rows[:, 0], self._rows[:, 3], self._dtype)
+        return self._squares()
 
-def _compile_ahead(kernels: Kernels, dtype: np.dtype[Any]) -> None:
-    _serial(kernels, dtype)
-    _shared(kernels, dtype)
-
-
-@functools.cache
-def _choice(kernel: Any, dtype: np.dtype[Any], magnitude: int) -> HelpChoice:
-    """Return what launches of about the same work share, so that a new one profits from what others took."""
-    return HelpChoice()
+    def clip(self, max_norm: float) -> None:
+        """Return None: the host computes the factor."""
 
 
 class SquareSum:
@@ -103,3 +114,30 @@ class SquareSum:
         """Read the blocks and return the sum."""
         run(self._launch.calls())
         return float(self._sums.sum())
+
+
+@functools.cache
+def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
+    """Return ``kernel`` after compiling it: what runs in `Launch.calls` must not be interrupted."""
+    kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
+    return kernel
+
+
+def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
+    return _compiled(kernels.serial, dtype)
+
+
+def _shared(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
+    return _compiled(kernels.shared, dtype, *[types.int64[::1]] * 3, types.int64)
+
+
+def compile_ahead(kernels: Kernels, dtype: np.dtype[Any]) -> None:
+    """Compile both ways to launch."""
+    _serial(kernels, dtype)
+    _shared(kernels, dtype)
+
+
+@functools.cache
+def _choice(kernel: Any, dtype: np.dtype[Any], magnitude: int) -> HelpChoice:
+    """Return what launches of about the same work share, so that a new one profits from what others took."""
+    return HelpChoice()

@@ -1,4 +1,4 @@
-"""Tables of flat buffers on a GPU, and what else is launched over many arrays at once."""
+"""Launches on a GPU: of a table, and over many arrays at once."""
 
 import functools
 from collections.abc import Callable
@@ -8,68 +8,15 @@ import numpy as np
 
 from numbopt._devices import driver
 from numbopt._devices.arrays import address_of
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch.blocks import Blocks, Integers
-from numbopt._launch.calls import run
-from numbopt._launch.table import Table
+from numbopt._launch.calls import Calls, run
 
 if TYPE_CHECKING:
     from numbopt._kernels.cuda.kernel import Kernel
 
 BLOCK = 4096
-"""Elements of a row at most: enough rows for all processors of a GPU from some hundred thousand elements on."""
-
-
-class DeviceTable(Table):
-    """All parameters on the GPU that share a rule and a dtype; see `Table`."""
-
-    block: ClassVar[int] = BLOCK
-    _launch: "DeviceLaunch | None"
-
-    @classmethod
-    def compile_ahead(cls, rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
-        """Compile and load what tables of this kind may run."""
-        from numbopt._kernels.cuda.reductions import clip_kernel, squares_kernel, sum_kernel
-        from numbopt._kernels.cuda.rows import update_kernel
-
-        for kernel in (update_kernel(rule, dtype, bound_arrays), squares_kernel(dtype), sum_kernel(), clip_kernel()):
-            _ = kernel.loaded
-
-    def _chosen_rows(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
-        """Return the index of the rows to work on, line by line: each line is a launch."""
-        chosen = np.flatnonzero(has_gradient)
-        return chosen[np.argsort(self._line_of[self._blocks.buffer[chosen]], kind="stable")]
-
-    def _new_kernels(self, rule: Rule, bound_arrays: bool) -> "Kernel":
-        from numbopt._kernels.cuda.rows import update_kernel
-
-        return update_kernel(rule, self._dtype, bound_arrays)
-
-    def _new_launch(self) -> "DeviceLaunch":
-        return DeviceLaunch(self._kernels, self._rows, self._scalars)
-
-    def _gradients_changed(self) -> None:
-        if self._launch is not None:
-            self._launch.rows.upload_column(3)
-
-    def sum_of_squares(self) -> float:
-        """Return the sum of squares of the gradients in use; waits for it."""
-        return 0.0 if self._launch is None else self._launch.squares(self._dtype).value()
-
-    def clip(self, max_norm: float) -> Callable[[], float]:
-        """Let the next launch scale all gradients down to a norm; nothing waits for the GPU.
-
-        Returns
-        -------
-        callable
-            Returns the norm before, and waits for it.
-        """
-        if self._launch is None:
-            return float
-        squares = self._launch.squares(self._dtype)
-        squares.clip(max_norm)
-        self._launch.factor = squares.factor_address
-        return squares.norm
+"""Most elements of a row: enough rows for all processors of a GPU from some hundred thousand elements on."""
 
 
 class Rows:
@@ -123,8 +70,10 @@ class Call:
         addresses = [address_of(array) + array.itemsize * np.arange(len(array)) for array in arguments]
         self._pointers = np.concatenate(addresses)
 
-    def calls(self) -> list[Callable[[], object]]:
-        """Return what is to be called, in this order."""
+    def calls(self) -> Calls:
+        """Return the calls that launch it, none for no blocks."""
+        if not self._blocks:
+            return []
         gpu = driver.device()
         launch = gpu.launch(self._loaded, self._blocks, self._threads, address_of(self._pointers))
         return [gpu.activate, launch]
@@ -141,40 +90,70 @@ class DeviceLaunch:
         Sorted by line; kept, as `Rows` does.
     scalars : array, shape (lines, s)
         Kept, so that the caller may change it.
-
-    Attributes
-    ----------
-    rows : Rows
-        On the GPU.
-    factor : int
-        Address of a number on the GPU by which the next launch multiplies all gradients, or 0.
     """
 
     def __init__(self, kernel: "Kernel", rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
-        self.rows = Rows(rows)
-        self.factor = 0
-        self._squares: SquareSum | None = None
+        self._rows, self._dtype = Rows(rows), scalars.dtype
+        self._factor = 0  # address of a number on the GPU by which the next launch multiplies all gradients, or 0
         first = np.searchsorted(rows[:, 1], np.arange(len(scalars) + 1))
         self._words = np.zeros((len(scalars), 3), np.int64)
-        self._words[:, 0] = self.rows.address + 8 * first[:-1]
-        self._words[:, 1] = self.rows.stride
+        self._words[:, 0] = self._rows.address + 8 * first[:-1]
+        self._words[:, 1] = self._rows.stride
         self._lines = [
             Call(kernel, count, words, line)
             for count, words, line in zip(np.diff(first).tolist(), self._words, scalars, strict=True)
             if count
         ]
 
-    def squares(self, dtype: np.dtype[Any]) -> "SquareSum":
-        """Return the sum of squares of the gradients in the rows."""
-        if self._squares is None:
-            self._squares = SquareSum(self.rows, dtype)
-        return self._squares
-
-    def calls(self) -> list[Callable[[], object]]:
-        """Return what is to be called, in this order, to do the launches."""
-        self._words[:, 2] = self.factor
-        self.factor = 0
+    def calls(self) -> Calls:
+        """Return the calls that do the launches, none where there are no rows."""
+        self._words[:, 2] = self._factor
+        self._factor = 0
         return [call for line in self._lines for call in line.calls()]
+
+
+class Update(DeviceLaunch):
+    """The launch of a table; see `numbopt._launch.table.Update`."""
+
+    block: ClassVar[int | None] = BLOCK
+
+    def __init__(self, rule: Rule, bound_arrays: bool, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
+        from numbopt._kernels.cuda.rows import update_kernel
+
+        super().__init__(update_kernel(rule, scalars.dtype, bound_arrays), rows, scalars)
+
+    @staticmethod
+    def compile_ahead(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
+        """Compile and load whatever tables of this kind may run."""
+        from numbopt._kernels.cuda.reductions import clip_kernel, squares_kernel, sum_kernel
+        from numbopt._kernels.cuda.rows import update_kernel
+
+        for kernel in (update_kernel(rule, dtype, bound_arrays), squares_kernel(dtype), sum_kernel(), clip_kernel()):
+            _ = kernel.loaded
+
+    def gradients_changed(self) -> None:
+        """Take over other gradients in the rows."""
+        self._rows.upload_column(3)
+
+    @functools.cached_property
+    def _squares(self) -> "SquareSum":
+        return SquareSum(self._rows, self._dtype)
+
+    def sum_of_squares(self) -> float:
+        """Return the sum of squares of the gradients in the rows; waits for it."""
+        return self._squares.value()
+
+    def clip(self, max_norm: float) -> Callable[[], float]:
+        """Let the next launch scale all gradients down to a norm, without waiting for the GPU.
+
+        Returns
+        -------
+        callable
+            Returns the norm before, and waits for it.
+        """
+        self._squares.clip(max_norm)
+        self._factor = self._squares.factor_address
+        return self._squares.norm
 
 
 class SquareSum:
@@ -237,8 +216,8 @@ class SquareSum:
 
 def squares_of(addresses: Integers, sizes: Integers, dtype: np.dtype[Any]) -> float:
     """Return the sum of squares of all elements of arrays on the GPU; waits for it."""
-    rows = _rows_over(addresses, addresses, sizes, dtype)
-    return SquareSum(Rows(rows), dtype).value() if len(rows) else 0.0
+    rows = Blocks(sizes, BLOCK).rows(addresses, addresses, itemsize=dtype.itemsize)
+    return SquareSum(Rows(rows), dtype).value()
 
 
 # ---- what is done to many arrays at once, as rules
@@ -259,10 +238,9 @@ def _copy(p, g, state, h):  # type: ignore[no-untyped-def]
 _FILL = Rule(_fill, scalars=("value",))
 _IDENTITY = Rule(_identity)
 _COPY = Rule(_copy)
-_COMMON = {"grad_scale": 1.0, "l2": 0.0, "shrink": 1.0, "lower": -np.inf, "upper": np.inf}
 
 
-def filling(addresses: Integers, sizes: Integers, dtype: np.dtype[Any], value: float) -> DeviceLaunch | None:
+def filling(addresses: Integers, sizes: Integers, dtype: np.dtype[Any], value: float) -> DeviceLaunch:
     """Return the launch that fills arrays of ``sizes`` elements with a number."""
     return _launch(_FILL, addresses, addresses, sizes, dtype, value=value)
 
@@ -274,33 +252,22 @@ def scaling(
     factor: float = 1.0,
     lower: float = -np.inf,
     upper: float = np.inf,
-) -> DeviceLaunch | None:
+) -> DeviceLaunch:
     """Return the launch that multiplies arrays by a number, then keeps them between bounds."""
     return _launch(_IDENTITY, addresses, addresses, sizes, dtype, shrink=factor, lower=lower, upper=upper)
 
 
-def copying(sources: Integers, targets: Integers, sizes: Integers, dtype: np.dtype[Any]) -> DeviceLaunch | None:
+def copying(sources: Integers, targets: Integers, sizes: Integers, dtype: np.dtype[Any]) -> DeviceLaunch:
     """Return the launch that copies arrays of ``sizes`` elements."""
     return _launch(_COPY, targets, sources, sizes, dtype)
 
 
 def _launch(
     rule: Rule, targets: Integers, sources: Integers, sizes: Integers, dtype: np.dtype[Any], **values: float
-) -> DeviceLaunch | None:
+) -> DeviceLaunch:
     from numbopt._kernels.cuda.rows import update_kernel
 
-    rows = _rows_over(targets, sources, sizes, dtype)
-    if not len(rows):
-        return None
-    scalars = np.array([[(_COMMON | values)[name] for name in rule.scalar_names]], dtype)
+    rows = Blocks(sizes, BLOCK).rows(targets, sources, itemsize=dtype.itemsize)
+    given = CommonScalars()._asdict() | values
+    scalars = np.array([[given[name] for name in rule.scalar_names]], dtype)
     return DeviceLaunch(update_kernel(rule, dtype), rows, scalars)
-
-
-def _rows_over(params: Integers, grads: Integers, sizes: Integers, dtype: np.dtype[Any]) -> Integers:
-    """Return rows over arrays in the places of parameters and gradients."""
-    blocks = Blocks(sizes, BLOCK)
-    rows = np.zeros((len(blocks.size), 4), np.int64)
-    rows[:, 0] = blocks.size
-    rows[:, 2] = params[blocks.buffer] + blocks.start * dtype.itemsize
-    rows[:, 3] = grads[blocks.buffer] + blocks.start * dtype.itemsize
-    return rows

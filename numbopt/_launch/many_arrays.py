@@ -10,28 +10,28 @@ from numbopt._devices.arrays import DeviceArray, address_of
 from numbopt._kernels.cpu.rows import copy_kernels, zero_kernels
 from numbopt._launch.blocks import Blocks, Integers
 from numbopt._launch.calls import run
-from numbopt._launch.cpu import Launch, SquareSum, _compile_ahead
-from numbopt._launch.cuda import scaling, squares_of
+from numbopt._launch.cpu import Launch, SquareSum, compile_ahead
+from numbopt._launch.cuda import DeviceLaunch, filling, scaling, squares_of
 
 
-def zeroing(addresses: Integers, sizes: Integers) -> Launch | None:
-    """Return the launch that fills buffers with zeros; ``sizes`` in bytes."""
-    blocks = Blocks(sizes)
-    rows = np.zeros((len(blocks.size), 3), np.int64)
-    rows[:, 0] = blocks.size
-    rows[:, 2] = addresses[blocks.buffer] + blocks.start
-    return Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8)) if len(rows) else None
+def zeroing(arrays: list[Any]) -> list[Launch | DeviceLaunch]:
+    """Return the launches that fill arrays without gaps with zeros."""
+    on_gpu = [array for array in arrays if isinstance(array, DeviceArray)]
+    addresses, sizes = _places([array for array in arrays if not isinstance(array, DeviceArray)], _BYTE)
+    rows = Blocks(sizes).rows(addresses, itemsize=1)
+    launches: list[Launch | DeviceLaunch] = [Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8))]
+    if on_gpu:
+        single = np.dtype(np.float32)  # zeros are zeros in any type, and all types are multiples of this one
+        launches.append(filling(*_places(on_gpu, single), single, 0.0))
+    return launches
 
 
 class Copying(Launch):
-    """The launch that copies buffers; ``sizes`` in bytes."""
+    """The launch that copies buffers on the host; ``sizes`` in bytes."""
 
     def __init__(self, sources: Integers, targets: Integers, sizes: Integers) -> None:
         self._blocks = Blocks(sizes)
-        self._rows = np.zeros((len(self._blocks.size), 4), np.int64)
-        self._rows[:, 0] = self._blocks.size
-        self._rows[:, 2] = targets[self._blocks.buffer] + self._blocks.start
-        self.take_from(sources)
+        self._rows = self._blocks.rows(targets, sources, itemsize=1)
         super().__init__(copy_kernels(), self._rows, np.zeros((1, 1), np.int8))
 
     def take_from(self, sources: Integers) -> None:
@@ -42,7 +42,10 @@ class Copying(Launch):
 def compile_zeroing_and_copying() -> None:
     """Compile what `zeroing` and `Copying` run."""
     for kernels in (zero_kernels(), copy_kernels()):
-        _compile_ahead(kernels, np.dtype(np.int8))
+        compile_ahead(kernels, _BYTE)
+
+
+_BYTE = np.dtype(np.int8)
 
 
 def two_norm(arrays: Iterable[Any]) -> float:
@@ -63,7 +66,7 @@ def scale(arrays: Iterable[Any], factor: float) -> None:
     """Multiply arrays, in place."""
     for on_gpu, members, dtype in _by_kind(arrays):
         if on_gpu:
-            _launch(scaling(*_places(members, dtype), dtype, factor=factor))
+            run(scaling(*_places(members, dtype), dtype, factor=factor).calls())
         else:
             for array in members:
                 np.multiply(array, dtype.type(factor), out=array)
@@ -73,7 +76,7 @@ def clip(arrays: Iterable[Any], limit: float) -> None:
     """Clip the elements of arrays, in place; real and imaginary parts of complex numbers each for itself."""
     for on_gpu, members, dtype in _by_kind(arrays):
         if on_gpu:
-            _launch(scaling(*_places(members, dtype), dtype, lower=-limit, upper=limit))
+            run(scaling(*_places(members, dtype), dtype, lower=-limit, upper=limit).calls())
         else:
             for array in members:
                 for part in (array.real, array.imag) if array.dtype.kind == "c" else (array,):
@@ -92,17 +95,10 @@ def _by_kind(arrays: Iterable[Any]) -> Iterator[tuple[bool, list[Any], np.dtype[
 
 def _places(arrays: list[Any], dtype: np.dtype[Any]) -> tuple[Integers, Integers]:
     """Return the addresses of arrays and how many real numbers they hold."""
-    sizes = np.array([array.nbytes // dtype.itemsize for array in arrays])
-    return np.array([address_of(array) for array in arrays]), sizes
+    sizes = np.array([array.nbytes // dtype.itemsize for array in arrays], np.int64)
+    return np.array([address_of(array) for array in arrays], np.int64), sizes
 
 
 def _squares_on_host(addresses: Integers, sizes: Integers, dtype: np.dtype[Any]) -> float:
-    blocks = Blocks(sizes)
-    if not len(blocks.size):
-        return 0.0
-    return SquareSum(blocks.size, addresses[blocks.buffer] + blocks.start * dtype.itemsize, dtype)()
-
-
-def _launch(launch: Any) -> None:
-    if launch is not None:
-        run(launch.calls())
+    rows = Blocks(sizes).rows(addresses, itemsize=dtype.itemsize)
+    return SquareSum(rows[:, 0], rows[:, 2], dtype)()

@@ -50,7 +50,7 @@ class FlatVectors:
         self._alike = np.array([p.flat_dtype == dtype and p.device == self.device for p in parameters])
         self._others = np.flatnonzero(~self._alike).tolist()
         self._starts = np.array([part.start for part in self._slices]) * dtype.itemsize
-        own = np.array([parameter._address for parameter in parameters])
+        own = np.array([parameter.address for parameter in parameters])
         self._gather = self._copying(own, address_of(self.data) + self._starts, self._alike)
         self._scatter = self._copying(address_of(self.data) + self._starts, own, self._alike)
         self._gather_grad: Any = None
@@ -58,7 +58,7 @@ class FlatVectors:
         self._with_gradient = b""
 
     def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Any:
-        sizes = np.array([parameter._data.nbytes for parameter in self._parameters])[chosen]
+        sizes = np.array([parameter.array.nbytes for parameter in self._parameters])[chosen]
         sources, targets = sources[chosen], targets[chosen]
         if self.device == "cuda":
             return copying_on_gpu(sources, targets, sizes // self.data.dtype.itemsize, self.data.dtype)
@@ -69,14 +69,14 @@ class FlatVectors:
         _run(self._gather)
         for position in self._others:
             parameter = self._parameters[position]
-            self.data[self._slices[position]] = parameter.flat_view(to_host(parameter._data))
+            self.data[self._slices[position]] = parameter.flat_view(to_host(parameter.array))
 
     def scatter_data(self) -> None:
         """Copy ``data`` into the parameters."""
         _run(self._scatter)
         for position in self._others:
             parameter = self._parameters[position]
-            copy_values(parameter.flat_view(parameter._data), self.data[self._slices[position]])
+            copy_values(parameter.flat_view(parameter.array), self.data[self._slices[position]])
 
     def gather_grad(self) -> None:
         """Copy the gradients in use into ``grad``, zeros where there is none."""
@@ -105,8 +105,8 @@ class FlatVectors:
     def scatter_grad(self, vector: Any) -> None:
         """Copy a vector into the gradients of the parameters that have one of their own."""
         for parameter, part in zip(self._parameters, self._slices, strict=True):
-            if parameter._grad is not None:
-                copy_values(parameter.flat_view(parameter._grad), vector[part])
+            if parameter.grad_array is not None:
+                copy_values(parameter.flat_view(parameter.grad_array), vector[part])
 
 
 def _run(launch: Any) -> None:

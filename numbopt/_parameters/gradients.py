@@ -33,15 +33,15 @@ class Gradients:
         self._given: list[Any] = []
         self._converted: dict[int, Array] = {}
         self._on_gpu = [position for position, p in enumerate(parameters) if p.device == "cuda"]
-        self._layouts = [(p._data.dtype, p._data.shape, p._data.strides) for p in parameters]
+        self._layouts = [(p.array.dtype, p.array.shape, p.array.strides) for p in parameters]
         # Of parameters, which do not overlap, in order.
-        self._starts = sorted(p._address for p in parameters if p.size)
-        self._ends = sorted(p._address + p._data.nbytes for p in parameters if p.size)
+        self._starts = sorted(p.address for p in parameters if p.size)
+        self._ends = sorted(p.address + p.array.nbytes for p in parameters if p.size)
 
     def __getitem__(self, position: int) -> Any:
         """Return the gradient in use of one parameter, an array or None."""
         if self.are_own:
-            return self._parameters[position]._grad
+            return self._parameters[position].grad_array
         given = self._given[position]
         if given is _CONVERTED:
             return self._converted[position]
@@ -56,7 +56,7 @@ class Gradients:
         """Use the gradients of the parameters."""
         if self._own_seen != gradient_changes.count:
             seen = gradient_changes.count
-            self.addresses = np.array([parameter._grad_address for parameter in self._parameters])
+            self.addresses = np.array([parameter.grad_address for parameter in self._parameters])
             self._own_seen, self._given = seen, []
 
     def take(self, arrays: Sequence[Any]) -> None:
@@ -110,9 +110,9 @@ class Gradients:
         """Refuse a gradient in the memory of a parameter, unless it is all of its own parameter."""
         parameter = self._parameters[position]
         next_one = bisect.bisect_right(self._ends, address)
-        if next_one == len(self._starts) or self._starts[next_one] >= address + parameter._data.nbytes:
+        if next_one == len(self._starts) or self._starts[next_one] >= address + parameter.array.nbytes:
             return
-        if address != parameter._address and parameter.size:
+        if address != parameter.address and parameter.size:
             raise ValueError(f"gradient of {label(parameter, position)} shares memory with a parameter; pass a copy")
 
 

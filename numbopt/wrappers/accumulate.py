@@ -135,9 +135,9 @@ class Accumulate(Wrapper):
         try:
             correction = self._final_weight(self.count) / self._weight
             if correction != 1:
-                scale([total._data for total in self._sums], correction)
+                scale([total.array for total in self._sums], correction)
             pairs = zip(self._sums, self._has_gradient, strict=True)
-            self.optimizer.step(grads=[total._data if has_gradient else None for total, has_gradient in pairs])
+            self.optimizer.step(grads=[total.array if has_gradient else None for total, has_gradient in pairs])
         finally:
             self._drop()
         return True
@@ -157,14 +157,14 @@ class Accumulate(Wrapper):
 
     def _drop(self) -> None:
         for total in self._sums:
-            clear(total._data)
+            clear(total.array)
         self._has_gradient = [False] * len(self._sums)
         self.count = 0
 
     def _own_state(self) -> dict[str, Any]:
         self._follow()
         pairs = zip(self._sums, self._has_gradient, strict=True)
-        sums = [host_copy(total._data) if has_gradient else None for total, has_gradient in pairs]
+        sums = [host_copy(total.array) if has_gradient else None for total, has_gradient in pairs]
         return {"count": self.count, "weight": self._weight, "sums": values_by_name(self.optimizer, sums)}
 
     def _checked_own_state(self, state: Mapping[str, Any]) -> Callable[[], None]:

@@ -212,7 +212,7 @@ class AveragedParameters:
         TypeError, ValueError
             If they do not fit; nothing has changed then.
         """
-        averages = [parameter._data for parameter in self.parameters]
+        averages = [parameter.array for parameter in self.parameters]
         if params is None:
             targets = self._source._parameters[: len(averages)]  # one just added has no average yet
         else:
@@ -231,7 +231,7 @@ class AveragedParameters:
         the block did to them.
         """
         parameters = list(self._source._parameters)
-        values = [parameter._data.copy(order="K") for parameter in parameters]
+        values = [parameter.array.copy(order="K") for parameter in parameters]
         try:
             self.copy_to()
             yield
@@ -247,7 +247,7 @@ class AveragedParameters:
             ``"n_averaged"``, and copies of the ``"averages"``: a dict by name, or a list if not all have names.
         """
         self._follow()
-        averages = values_by_name(self._source, [host_copy(parameter._data) for parameter in self.parameters])
+        averages = values_by_name(self._source, [host_copy(parameter.array) for parameter in self.parameters])
         return {"n_averaged": self.n_averaged, "averages": averages}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -287,9 +287,9 @@ class AveragedParameters:
         added = self._source._parameters[len(self.parameters) :]
         if added:
             averages = [zeros_like(parameter) for parameter in added]
-            _copy([parameter._data for parameter in added], averages)
+            _copy([parameter.array for parameter in added], averages)
             self.parameters += averages
-            self._sources = [parameter._data for parameter in self._source._parameters]
+            self._sources = [parameter.array for parameter in self._source._parameters]
             self._make_averager()
 
     def _make_averager(self) -> None:
@@ -305,4 +305,4 @@ def _as_optimizer(params: Any) -> Any:
 def _copy(values: list[Any], parameters: list[Parameter]) -> None:
     """Copy arrays into parameters, all or, at a keyboard interrupt, none."""
     pairs = zip(parameters, values, strict=True)
-    run([copying(parameter._data, value) for parameter, value in pairs])
+    run([copying(parameter.array, value) for parameter, value in pairs])
