@@ -17,6 +17,7 @@ import numpy as np
 
 from numbopt._devices.arrays import Array, as_device_array, is_device_array, to_host
 from numbopt._parameters.groups import as_groups, as_parameters
+from numbopt._parameters.names import by_name, in_order
 from numbopt.parameter import Parameter, checked_values
 
 # A checkpoint is a zip file that `numpy.load` can read too: the first member is the tree of plain values as JSON, the
@@ -170,24 +171,16 @@ def _named(parameters: Any) -> tuple[list[Parameter], list[str | None]]:
 def _values_of(parameters: Any) -> dict[str | None, Array] | list[Array]:
     """Return the data of parameters, by name if each has one of its own."""
     found, names = _named(parameters)
-    values = [to_host(parameter.array) for parameter in found]
-    distinct = None not in names and len(set(names)) == len(names)
-    return dict(zip(names, values, strict=True)) if distinct else values
+    return by_name(names, [to_host(parameter.array) for parameter in found])
 
 
 def _matched(saved: Any, parameters: Any, path: str) -> list[tuple[Parameter, Array]]:
     """Return each of ``parameters`` with the values that it is to have, checked."""
     found, names = _named(parameters)
-    if isinstance(saved, dict) and None not in names:
-        if set(saved) != set(names):
-            raise CheckpointError(
-                f"the parameters in {path} have other names: it has {list(saved)}, asked for are {names}"
-            )
-        values = [saved[name] for name in names]
-    else:
-        values = list(saved.values()) if isinstance(saved, dict) else saved
-    if len(values) != len(found):
-        raise CheckpointError(f"{path} holds {len(values)} parameters, asked for are {len(found)}")
+    try:
+        values = in_order(saved, names, path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
     pairs = list(zip(found, values, strict=True))
     return [(parameter, checked_values(value, parameter, "saved data")) for parameter, value in pairs]
 
@@ -268,7 +261,7 @@ def _encoded(value: Any, where: tuple[str, ...], arrays: dict[str, Array]) -> An
         pairs = [(_encoded(key, where, arrays), key, item) for key, item in value.items()]
         return {"dict": [[code, _encoded(item, (*where, str(key)), arrays)] for code, key, item in pairs]}
     if isinstance(value, Parameter):
-        value = value._data
+        value = value.array
     if is_device_array(value):
         value = as_device_array(value).copy_to_host()
     if isinstance(value, np.generic):

@@ -15,7 +15,8 @@ from numbopt._devices.arrays import DeviceArray, host_copy, to_host
 from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
 from numbopt._parameters.groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
-from numbopt._parameters.state import State
+from numbopt._parameters.state import Access, State
+from numbopt._parameters.state_dict import PARAMETERS, loaded_options, matched_groups, packed_groups
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
 
@@ -114,6 +115,16 @@ class Optimizer:
         self._lock = threading.Lock()
         self._zeroing = _NOTHING_ZEROED
 
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The parameters of all groups, in order; `add_param_group` adds to them."""
+        return self._parameters
+
+    @property
+    def names(self) -> list[str | None]:
+        """Their names, None where there is none."""
+        return self._names
+
     # ---- groups and options
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -151,7 +162,7 @@ class Optimizer:
             if taken:
                 raise ValueError(f"names of parameters must be distinct, {sorted(taken)} are in the optimizer already")
         everything = self._parameters + parameters
-        check_no_overlap(everything, [_span(parameter) for parameter in everything])
+        check_no_overlap(everything)
         options = GroupOptions(group["params"], values, self._common_scalars(values))
         calls = self._taking_parameters(everything, values)
         calls += setting(
@@ -175,7 +186,7 @@ class Optimizer:
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of ``group`` as plain values, checked."""
         for key in group:
-            if not any(key in known for known in (self.options, self.common_options, checks.NOTES, _PARAMETERS)):
+            if not any(key in known for known in (self.options, self.common_options, checks.NOTES, PARAMETERS)):
                 raise unknown_key(str(key), {*self.options, *self.common_options})
         values = {key: check(key, group.get(key, default)) for key, (check, default) in self.common_options.items()}
         for key, check in self.options.items():
@@ -345,7 +356,10 @@ class Optimizer:
         A state is a mapping with torch's names: ``step`` an int, and arrays of the parameter's shape that are views of
         what the optimizer works with. Entries appear with the first gradient. Entries under strings are the user's.
         """
-        return State(self)
+        access = Access(
+            self._parameters, self._position, self._state_of, self._checked_state, self._replace_state, self._notes
+        )
+        return State(access)
 
     def _state_of(self, position: int) -> dict[str, Any]:
         """Return the state of a parameter as it is now, arrays as views; empty before its first gradient."""
@@ -380,19 +394,10 @@ class Optimizer:
         """
         for hook in tuple(self._state_dict_pre_hooks.values()):
             hook(self)
-        numbers = {id(parameter): position for position, parameter in enumerate(self._parameters)}
-        have_names = None not in self._names and len(set(self._names)) == len(self._names)
-        groups = []
-        for group in self.param_groups:
-            packed = {key: copy.deepcopy(value) for key, value in group.items() if key not in _NOT_STATE}
-            packed["params"] = [numbers[id(parameter)] for parameter in group["params"]]
-            if have_names:
-                packed["param_names"] = [self._names[number] for number in packed["params"]]
-            groups.append(packed)
         states = ((position, self._state_of(position)) for position in range(len(self._parameters)))
         state: dict[Any, Any] = {position: _copied(state) for position, state in states if state}
         state.update(copy.deepcopy(self._notes))
-        result: dict[str, Any] = {"state": state, "param_groups": groups}
+        result: dict[str, Any] = {"state": state, "param_groups": packed_groups(self.param_groups, self._names)}
         for hook in tuple(self._state_dict_post_hooks.values()):
             changed = hook(self, result)
             result = result if changed is None else changed
@@ -417,7 +422,11 @@ class Optimizer:
         for hook in tuple(self._load_pre_hooks.values()):
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        groups, states = self._fitting(state_dict)
+        groups, numbers = matched_groups(state_dict, self.param_groups, self._names, self._loaded_group)
+        states = [
+            {key: self._checked_state(position, key, value) for key, value in state.items() if value is not None}
+            for position, state in enumerate(state_dict["state"].get(number) or {} for number in numbers)
+        ]
         checked = self._checked_groups(groups)
         options = [values for group, values in zip(groups, checked, strict=True) for _ in group["params"]]
         calls = setting(
@@ -426,59 +435,16 @@ class Optimizer:
             _notes=copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)}),
             _groups_seen=None,  # the next step looks at them; see `calls`
         )
-        for position, values in enumerate(options):
-            calls += self._replacing_state(position, states.get(position, {}), values)
+        for position, (state, values) in enumerate(zip(states, options, strict=True)):
+            calls += self._replacing_state(position, state, values)
         run([*calls, functools.partial(operator.setitem, self.param_groups, slice(None), groups)])
         self._refresh_options()
         for hook in tuple(self._load_post_hooks.values()):
             hook(self)
 
-    def _fitting(self, state_dict: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[int, Mapping[str, Any]]]:
-        """Return groups and states of ``state_dict`` as they are to be here, after checking that they fit."""
-        if "state" not in state_dict or "param_groups" not in state_dict:
-            raise ValueError(
-                f"not a state dict: it lacks 'state' or 'param_groups', it has {sorted(map(str, state_dict))}"
-            )
-        loaded = state_dict["param_groups"]
-        if len(loaded) != len(self.param_groups):
-            raise ValueError(
-                "loaded state dict has a different number of parameter groups: "
-                f"{len(loaded)} for {len(self.param_groups)}"
-            )
-        if any(
-            len(theirs.get("params", ())) != len(ours["params"])
-            for theirs, ours in zip(loaded, self.param_groups, strict=True)
-        ):
-            raise ValueError(
-                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
-            )
-        groups = [self._loaded_group(ours, theirs) for ours, theirs in zip(self.param_groups, loaded, strict=True)]
-        numbers = [number for group in loaded for number in group["params"]]
-        names = [name for group in loaded for name in group.get("param_names", ())]
-        if names and None not in self._names:
-            if set(names) != set(self._names):
-                missing = sorted(set(map(str, self._names)) - set(names))
-                raise ValueError(f"loaded state dict has other names of parameters; it lacks {missing}")
-            by_name = dict(zip(names, numbers, strict=True))
-            names = self._names
-            numbers = [by_name[name] for name in names]
-        # In the order of the parameters here; as they are there if here are none. Parameters keep their own.
-        if names and (None in self._names or "param_names" in self.param_groups[0]):
-            for group, end in zip(groups, itertools.accumulate(len(group["params"]) for group in groups), strict=True):
-                group["param_names"] = names[end - len(group["params"]) : end]
-        states: dict[int, Mapping[str, Any]] = {}
-        for position, number in enumerate(numbers):
-            state = state_dict["state"].get(number)
-            if state:
-                states[position] = {
-                    key: self._checked_state(position, key, value) for key, value in state.items() if value is not None
-                }
-        return groups, states
-
     def _loaded_group(self, ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         """Return a group with the options of ``theirs`` and the parameters of ``ours``."""
-        options = {key: value for key, value in theirs.items() if key not in (*_NOT_STATE, *_PARAMETERS)}
-        return {**ours, **copy.deepcopy(options)}
+        return {**ours, **loaded_options(theirs)}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
         """Return one loaded entry: arrays checked for shape and type, numbers as they are."""
@@ -543,12 +509,6 @@ class Optimizer:
 
 
 _NOTHING_ZEROED: tuple[int, list[int], list[Any]] = (-1, [], [])
-_PARAMETERS = ("params", "param_names")
-_NOT_STATE = ("params", *checks.CONSTRAINTS)  # bounds belong to the problem, not to the state of its solution
-
-
-def _span(parameter: Parameter) -> tuple[int, int]:
-    return parameter.address, parameter.address + parameter.array.nbytes
 
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:

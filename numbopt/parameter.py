@@ -223,6 +223,11 @@ class Parameter(NDArrayOperatorsMixin):
         return self._address
 
     @property
+    def span(self) -> tuple[int, int]:
+        """Addresses of the first byte of the data and of the end."""
+        return self._address, self._address + self._data.nbytes
+
+    @property
     def grad_array(self) -> Any:
         """The memory of the gradient, or None; `grad` shows it as the user's library does."""
         return self._grad

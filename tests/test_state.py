@@ -456,7 +456,7 @@ MESSAGES = {
     "more groups": "loaded state dict has a different number of parameter groups",
     "fewer parameters": "a parameter group that doesn't match the size of optimizer's group",
     "no parameters": "a parameter group that doesn't match the size of optimizer's group",
-    "other names": "other names of parameters; it lacks \\['a'\\]",
+    "other names": "other names: .*; it lacks \\['a'\\]",
     "fewer names": "name",
     "unknown option": "unknown option 'momentum'",
     "wrong option": "Invalid beta parameter at index 1: 1.5",

@@ -34,9 +34,9 @@ class Gradients:
         self._converted: dict[int, Array] = {}
         self._on_gpu = [position for position, p in enumerate(parameters) if p.device == "cuda"]
         self._layouts = [(p.array.dtype, p.array.shape, p.array.strides) for p in parameters]
-        # Of parameters, which do not overlap, in order.
-        self._starts = sorted(p.address for p in parameters if p.size)
-        self._ends = sorted(p.address + p.array.nbytes for p in parameters if p.size)
+        self._spans = [parameter.span for parameter in parameters]
+        occupied = sorted((start, end) for start, end in self._spans if end > start)  # parameters do not overlap
+        self._starts, self._ends = [start for start, _ in occupied], [end for _, end in occupied]
 
     def __getitem__(self, position: int) -> Any:
         """Return the gradient in use of one parameter, an array or None."""
@@ -108,12 +108,13 @@ class Gradients:
 
     def _check_overlap(self, position: int, address: int) -> None:
         """Refuse a gradient in the memory of a parameter, unless it is all of its own parameter."""
-        parameter = self._parameters[position]
+        start, end = self._spans[position]
         next_one = bisect.bisect_right(self._ends, address)
-        if next_one == len(self._starts) or self._starts[next_one] >= address + parameter.array.nbytes:
+        if next_one == len(self._starts) or self._starts[next_one] >= address + end - start:
             return
-        if address != parameter.address and parameter.size:
-            raise ValueError(f"gradient of {label(parameter, position)} shares memory with a parameter; pass a copy")
+        if address != start and end > start:
+            who = label(self._parameters[position], position)
+            raise ValueError(f"gradient of {who} shares memory with a parameter; pass a copy")
 
 
 _CONVERTED = object()  # stands for a gradient whose values were copied, and must be again at the next step

@@ -95,13 +95,11 @@ def _as_parameter(item: Any, name: str | None) -> Parameter:
     )
 
 
-def check_no_overlap(parameters: list[Parameter], spans: list[tuple[int, int]]) -> None:
-    """Refuse parameters that are given twice or share memory.
-
-    ``spans`` are the addresses of the first byte and of the end of each parameter.
-    """
+def check_no_overlap(parameters: list[Parameter]) -> None:
+    """Refuse parameters that are given twice or share memory."""
     if len({id(parameter) for parameter in parameters}) < len(parameters):
         raise ValueError("some parameters appear in more than one parameter group, or twice in one; give each once")
+    spans = [parameter.span for parameter in parameters]
     order = sorted((i for i, (start, end) in enumerate(spans) if end > start), key=spans.__getitem__)
     for one, next_one in itertools.pairwise(order):
         if spans[next_one][0] < spans[one][1]:

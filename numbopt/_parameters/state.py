@@ -1,23 +1,38 @@
 """`optimizer.state`: views of what the optimizer works with, under the parameters they belong to."""
 
-from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from numbopt.optimizer import Optimizer
+from numbopt.parameter import Parameter
+
+
+class Access(NamedTuple):
+    """How the state of an optimizer's parameters is read and replaced."""
+
+    parameters: list[Parameter]
+    position_of: Callable[[Any], int]
+    """Of a parameter, given as itself or as the array behind it."""
+    read: Callable[[int], dict[str, Any]]
+    """Return the state of the parameter at a position as it is now."""
+    checked: Callable[[int, str, Any], Any]
+    """Check an entry for the parameter at a position, given its name and its value."""
+    replace: Callable[[int, dict[str, Any]], None]
+    """Replace the state of the parameter at a position by one that was checked."""
+    notes: dict[str, Any]
+    """What users keep under strings."""
 
 
 class State(MutableMapping[Any, Any]):
-    """The states of an optimizer's parameters; see `Optimizer.state`."""
+    """The states of an optimizer's parameters; see `numbopt.Optimizer.state`."""
 
-    def __init__(self, optimizer: "Optimizer") -> None:
-        self._optimizer = optimizer
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     def __getitem__(self, key: Any) -> Any:
         """Return the state of a parameter, or what a user keeps under a string."""
         if isinstance(key, str):
-            return self._optimizer._notes[key]
-        state = ParameterState(self._optimizer, self._optimizer._position(key))
+            return self._access.notes[key]
+        state = ParameterState(self._access, self._access.position_of(key))
         if not state:
             raise KeyError("this parameter has no state: it has had no gradient yet, or the algorithm keeps none")
         return state
@@ -25,25 +40,25 @@ class State(MutableMapping[Any, Any]):
     def __setitem__(self, key: Any, value: Any) -> None:
         """Copy ``value``, a mapping, into the state of a parameter; keep anything under a string."""
         if isinstance(key, str):
-            self._optimizer._notes[key] = value
+            self._access.notes[key] = value
         else:
-            position = self._optimizer._position(key)
-            checked = {name: self._optimizer._checked_state(position, name, item) for name, item in value.items()}
-            self._optimizer._replace_state(position, checked)
+            position = self._access.position_of(key)
+            checked = {name: self._access.checked(position, name, item) for name, item in value.items()}
+            self._access.replace(position, checked)
 
     def __delitem__(self, key: Any) -> None:
         """Forget the state of a parameter, which then starts anew."""
         if isinstance(key, str):
-            del self._optimizer._notes[key]
+            del self._access.notes[key]
         else:
-            self._optimizer._replace_state(self._optimizer._position(key), {})
+            self._access.replace(self._access.position_of(key), {})
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the Parameters that have state and the strings of users."""
-        for position, parameter in enumerate(self._optimizer._parameters):
-            if self._optimizer._state_of(position):
+        for position, parameter in enumerate(self._access.parameters):
+            if self._access.read(position):
                 yield parameter
-        yield from self._optimizer._notes
+        yield from self._access.notes
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -59,19 +74,19 @@ class ParameterState(MutableMapping[str, Any]):
 
     Parameters
     ----------
-    optimizer : Optimizer
-        Whose state it is.
+    access : Access
+        To the states of the optimizer.
     position : int
         Of the parameter.
     """
 
-    def __init__(self, optimizer: "Optimizer", position: int) -> None:
-        self._optimizer, self._position = optimizer, position
+    def __init__(self, access: Access, position: int) -> None:
+        self._access, self._position = access, position
 
     @property
     def _values(self) -> dict[str, Any]:
         """The state as it is now: steps change the numbers."""
-        return self._optimizer._state_of(self._position)
+        return self._access.read(self._position)
 
     def __getitem__(self, key: str) -> Any:
         """Return a number or a view."""
@@ -79,14 +94,14 @@ class ParameterState(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Copy ``value`` into the state."""
-        checked = self._optimizer._checked_state(self._position, key, value)
-        self._optimizer._replace_state(self._position, {**self._values, key: checked})
+        checked = self._access.checked(self._position, key, value)
+        self._access.replace(self._position, {**self._values, key: checked})
 
     def __delitem__(self, key: str) -> None:
         """Forget one entry, which then starts anew."""
         values = self._values
         del values[key]
-        self._optimizer._replace_state(self._position, values)
+        self._access.replace(self._position, values)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from numbopt._devices.arrays import Array, clear, host_copy
 from numbopt._launch.many_arrays import scale
+from numbopt._parameters.names import by_name, in_order
 from numbopt.algorithms.sgd import SGD
 from numbopt.parameter import Parameter, checked_values
 from numbopt.wrappers.wrapper import Wrapper
@@ -109,7 +110,7 @@ class Accumulate(Wrapper):
             loss, grads = self.optimizer.evaluate(closure, grads)
         self._follow()
         if grads is None:
-            arrays = [parameter.grad for parameter in self.optimizer._parameters]
+            arrays = [parameter.grad for parameter in self.optimizer.parameters]
         else:
             arrays = self.optimizer.gradients_in_order(grads)
         if self.count == 0:
@@ -148,7 +149,7 @@ class Accumulate(Wrapper):
 
     def _follow(self) -> None:
         """Have a sum for each parameter, also for those that were added to the optimizer."""
-        parameters = self.optimizer._parameters[len(self._sums) :]
+        parameters = self.optimizer.parameters[len(self._sums) :]
         if parameters:
             self._sums += [zeros_like(parameter) for parameter in parameters]
             self._has_gradient += [False] * len(parameters)
@@ -165,10 +166,10 @@ class Accumulate(Wrapper):
         self._follow()
         pairs = zip(self._sums, self._has_gradient, strict=True)
         sums = [host_copy(total.array) if has_gradient else None for total, has_gradient in pairs]
-        return {"count": self.count, "weight": self._weight, "sums": values_by_name(self.optimizer, sums)}
+        return {"count": self.count, "weight": self._weight, "sums": by_name(self.optimizer.names, sums)}
 
     def _checked_own_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
-        sums = values_in_order(self.optimizer, state["sums"], "sum of gradients")
+        sums = checked_in_order(self.optimizer, state["sums"], "sum of gradients")
         count, weight = operator.index(state["count"]), float(state["weight"])
 
         def take() -> None:
@@ -197,26 +198,10 @@ def zeros_like(parameter: Parameter) -> Parameter:
     return parameter.sharing(parameter.shown(parameter.unflatten(parameter.flat_zeros())), parameter.name)
 
 
-def values_by_name(optimizer: Any, values: list[Any]) -> dict[str, Any] | list[Any]:
-    """Return values, one for each parameter of ``optimizer``, by name if each has one of its own."""
-    names = optimizer._names
-    distinct = None not in names and len(set(names)) == len(names)
-    return dict(zip(names, values, strict=True)) if distinct else values
-
-
-def values_in_order(optimizer: Any, values: Any, what: str) -> list[Array | None]:
-    """Return what `values_by_name` made as a list with one array, or None, for each parameter, checked."""
-    names, parameters = optimizer._names, optimizer._parameters
-    if isinstance(values, Mapping):
-        if None not in names:
-            if set(values) != set(names):
-                raise ValueError(f"loaded state dict has other names of parameters: {list(values)} for {names}")
-            values = [values[name] for name in names]
-        else:
-            values = list(values.values())
-    if len(values) != len(parameters):
-        raise ValueError(f"loaded state dict has {len(values)} parameters for {len(parameters)}")
+def checked_in_order(optimizer: Any, saved: Any, what: str) -> list[Array | None]:
+    """Return what `by_name` returned as a list with one array, or None, for each parameter, checked."""
+    values = in_order(saved, optimizer.names, "the loaded state dict")
     return [
         None if value is None else checked_values(value, parameter, what, position)
-        for position, (value, parameter) in enumerate(zip(values, parameters, strict=True))
+        for position, (value, parameter) in enumerate(zip(values, optimizer.parameters, strict=True))
     ]

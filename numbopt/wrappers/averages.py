@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 from numbopt._devices.arrays import Array, copying, host_copy
 from numbopt._kernels.rule import Rule
 from numbopt._launch.calls import run
+from numbopt._parameters.names import by_name
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 from numbopt.optimizer import Optimizer
 from numbopt.options import as_float
 from numbopt.parameter import Parameter, checked_values
-from numbopt.wrappers.accumulate import values_by_name, values_in_order, zeros_like
+from numbopt.wrappers.accumulate import checked_in_order, zeros_like
 from numbopt.wrappers.wrapper import Wrapper
 
 
@@ -191,7 +192,7 @@ class AveragedParameters:
         elif self._averager is not None:
             self._averager._step(None, self._sources)  # not `step`: the hooks of all optimizers are not for this one
         else:
-            pairs = enumerate(zip(self.parameters, self._source._parameters, strict=True))
+            pairs = enumerate(zip(self.parameters, self._source.parameters, strict=True))
             values = [
                 checked_values(self._avg_fn(p.data, source.data, self.n_averaged), p, "what avg_fn returned", position)
                 for position, (p, source) in pairs
@@ -214,9 +215,9 @@ class AveragedParameters:
         """
         averages = [parameter.array for parameter in self.parameters]
         if params is None:
-            targets = self._source._parameters[: len(averages)]  # one just added has no average yet
+            targets = self._source.parameters[: len(averages)]  # one just added has no average yet
         else:
-            targets = _as_optimizer(params)._parameters
+            targets = _as_optimizer(params).parameters
             if len(targets) != len(averages):
                 raise ValueError(f"params has {len(targets)} parameters for {len(averages)} averages")
             for average, target in zip(averages, targets, strict=True):
@@ -230,7 +231,7 @@ class AveragedParameters:
         After it, also when the block raises an exception, the parameters are as they were before, bit for bit, whatever
         the block did to them.
         """
-        parameters = list(self._source._parameters)
+        parameters = list(self._source.parameters)
         values = [parameter.array.copy(order="K") for parameter in parameters]
         try:
             self.copy_to()
@@ -247,7 +248,7 @@ class AveragedParameters:
             ``"n_averaged"``, and copies of the ``"averages"``: a dict by name, or a list if not all have names.
         """
         self._follow()
-        averages = values_by_name(self._source, [host_copy(parameter.array) for parameter in self.parameters])
+        averages = by_name(self._source.names, [host_copy(parameter.array) for parameter in self.parameters])
         return {"n_averaged": self.n_averaged, "averages": averages}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -269,7 +270,7 @@ class AveragedParameters:
         """Check a state dict; return a function that takes it over and cannot fail."""
         if "n_averaged" not in state_dict or "averages" not in state_dict:
             raise ValueError(f"not a state dict of {type(self).__name__}: it has {sorted(map(str, state_dict))}")
-        averages = values_in_order(self._source, state_dict["averages"], "loaded average")
+        averages = checked_in_order(self._source, state_dict["averages"], "loaded average")
         if any(average is None for average in averages):
             raise ValueError("the state dict lacks averages: some are None")
         n_averaged = operator.index(state_dict["n_averaged"])
@@ -284,12 +285,12 @@ class AveragedParameters:
 
     def _follow(self) -> None:
         """Have an average for each parameter, also for those that were added to the optimizer."""
-        added = self._source._parameters[len(self.parameters) :]
+        added = self._source.parameters[len(self.parameters) :]
         if added:
             averages = [zeros_like(parameter) for parameter in added]
             _copy([parameter.array for parameter in added], averages)
             self.parameters += averages
-            self._sources = [parameter.array for parameter in self._source._parameters]
+            self._sources = [parameter.array for parameter in self._source.parameters]
             self._make_averager()
 
     def _make_averager(self) -> None:
