@@ -66,7 +66,7 @@ def scale(arrays: Iterable[Any], factor: float) -> None:
     """Multiply arrays, in place."""
     for on_gpu, members, dtype in _by_kind(arrays):
         if on_gpu:
-            run(scaling(*_places(members, dtype), dtype, factor=factor).calls())
+            _do(scaling(*_places(members, dtype), dtype, factor=factor))
         else:
             for array in members:
                 np.multiply(array, dtype.type(factor), out=array)
@@ -76,7 +76,7 @@ def clip(arrays: Iterable[Any], limit: float) -> None:
     """Clip the elements of arrays, in place; real and imaginary parts of complex numbers each for itself."""
     for on_gpu, members, dtype in _by_kind(arrays):
         if on_gpu:
-            run(scaling(*_places(members, dtype), dtype, lower=-limit, upper=limit).calls())
+            _do(scaling(*_places(members, dtype), dtype, lower=-limit, upper=limit))
         else:
             for array in members:
                 for part in (array.real, array.imag) if array.dtype.kind == "c" else (array,):
@@ -102,3 +102,8 @@ def _places(arrays: list[Any], dtype: np.dtype[Any]) -> tuple[Integers, Integers
 def _squares_on_host(addresses: Integers, sizes: Integers, dtype: np.dtype[Any]) -> float:
     rows = Blocks(sizes).rows(addresses, itemsize=dtype.itemsize)
     return SquareSum(rows[:, 0], rows[:, 2], dtype)()
+
+
+def _do(launch: DeviceLaunch) -> None:
+    """Make the calls of a launch; it holds memory that has to stay until they are made."""
+    run(launch.calls())

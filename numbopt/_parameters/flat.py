@@ -66,14 +66,14 @@ class FlatVectors:
 
     def gather_data(self) -> None:
         """Copy the parameters into ``data``."""
-        _run(self._gather)
+        run(self._gather.calls())
         for position in self._others:
             parameter = self._parameters[position]
             self.data[self._slices[position]] = parameter.flat_view(to_host(parameter.array))
 
     def scatter_data(self) -> None:
         """Copy ``data`` into the parameters."""
-        _run(self._scatter)
+        run(self._scatter.calls())
         for position in self._others:
             parameter = self._parameters[position]
             copy_values(parameter.flat_view(parameter.array), self.data[self._slices[position]])
@@ -84,7 +84,7 @@ class FlatVectors:
         if self._addresses is not addresses:
             self._gather_from(addresses)
             self._addresses = addresses
-        _run(self._gather_grad)
+        run(self._gather_grad.calls())
         for position in self._others:
             if addresses[position]:
                 gradient = self._parameters[position].flat_view(to_host(self._gradients[position]))
@@ -97,7 +97,7 @@ class FlatVectors:
         if with_gradient == self._with_gradient and self.device == "cpu":
             self._gather_grad.take_from(addresses[chosen])
             return
-        self._with_gradient = b""  # until all is done, should a keyboard interrupt come
+        self._with_gradient = b""  # invalid until all is done; see `calls`
         clear(self.grad)
         self._gather_grad = self._copying(addresses, address_of(self.grad) + self._starts, chosen)
         self._with_gradient = with_gradient
@@ -107,8 +107,3 @@ class FlatVectors:
         for parameter, part in zip(self._parameters, self._slices, strict=True):
             if parameter.grad_array is not None:
                 copy_values(parameter.flat_view(parameter.grad_array), vector[part])
-
-
-def _run(launch: Any) -> None:
-    if launch is not None:
-        run(launch.calls())
