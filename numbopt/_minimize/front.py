@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from numbopt._minimize.first_order import STOPS, hyper_parameters, minimize_first_order
-from numbopt._minimize.problem import Problem
+from numbopt._minimize.problem import Problem, scipy_optimize
 from numbopt._minimize.quasi_newton import METHODS, hand_over, minimize_quasi_newton
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.optimizer import optimizers
@@ -91,10 +91,7 @@ def minimize(
     >>> result.success, bool(result.fun < 1e-6)
     (True, True)
     """
-    try:
-        from scipy.optimize import OptimizeResult
-    except ImportError as error:
-        raise ImportError("minimize needs SciPy: pip install numbopt[scipy]") from error
+    make_result = scipy_optimize().OptimizeResult  # before all else: nothing works without SciPy
     method, options = _checked_options(method, options, tol)
     problem = Problem(fun, x0, args, jac, bounds, callback)
     if method not in METHODS:
@@ -110,7 +107,7 @@ def minimize(
     }
     if options["disp"]:
         print("{message} f = {fun:.6g}, {nit} iterations, {nfev} evaluations".format_map(result))
-    return OptimizeResult(result)
+    return make_result(result)
 
 
 def scipy_method(name: str, **options: Any) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """What the user of `minimize` gave: the function, the start, bounds and the callback, checked, all for flat arrays."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,17 @@ import numpy as np
 from numba.extending import is_jitted
 
 from numbopt._devices.arrays import Array
+
+
+@functools.cache
+def scipy_optimize() -> Any:
+    """Return `scipy.optimize`, imported when it is first needed."""
+    try:
+        import scipy.optimize
+    except ImportError as error:
+        raise ImportError("minimize needs SciPy: pip install numbopt[scipy]") from error
+    return scipy.optimize
+
 
 _FLOAT64 = np.dtype(np.float64)
 _CONTIGUOUS = (_FLOAT64.itemsize,)  # strides of a flat array
@@ -163,11 +175,9 @@ def _reporter(callback: Callable[..., Any] | None, shape: tuple[int, ...]) -> Ca
         by_keyword = False
 
     def report(x: Array, value: float) -> None:
-        from scipy.optimize import OptimizeResult
-
         point = x.reshape(shape).copy()
         if by_keyword:
-            callback(intermediate_result=OptimizeResult(x=point, fun=value))
+            callback(intermediate_result=scipy_optimize().OptimizeResult(x=point, fun=value))
         else:
             callback(point)
 

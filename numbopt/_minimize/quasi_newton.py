@@ -8,7 +8,7 @@ from numbopt._devices.arrays import Array
 from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, CONJUGATE, EVALUATE, LBFGS, State, new_state
 from numbopt._launch.quasi_newton import advance_function, driver, kernel, pairs
 from numbopt._minimize.outcomes import OF_THE_CORE, STOPPED_BY_CALLBACK, Outcome
-from numbopt._minimize.problem import Problem
+from numbopt._minimize.problem import Problem, scipy_optimize
 
 _COMMON = {"gtol": 1e-5, "maxiter": 15000, "maxfun": 15000, "maxls": 20, "disp": False}
 METHODS: dict[str, dict[str, Any]] = {
@@ -38,36 +38,33 @@ def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]
         outcome = OF_THE_CORE[driver()(kernel(rule), *state, x, shaped, problem.fun, problem.args)]
     else:
         outcome = _run(problem, x, state)
-    record = state.record
+    records = state.records  # whose fields are read much faster than those of `state.record`
     result = outcome.result(
         x=x,
-        fun=record["value"].item(),
+        fun=records["value"].item(),
         jac=state.vectors[BASE_G].copy(),
-        nit=record["iterations"].item(),
-        njev=record["evaluations"].item(),
+        nit=records["iterations"].item(),
+        njev=records["evaluations"].item(),
     )
     if rule == LBFGS:
-        from scipy.optimize import LbfgsInvHessProduct
-
-        result["hess_inv"] = LbfgsInvHessProduct(*pairs(state)[:2])
+        result["hess_inv"] = scipy_optimize().LbfgsInvHessProduct(*pairs(state)[:2])
     return result
 
 
 def _run(problem: Problem, x: Array, state: State) -> Outcome:
     """Evaluate and advance until the core stops; afterwards ``x`` is the best point."""
-    record = state.record
     evaluate, report, advance = problem.evaluate, problem.report, advance_function(state)
     answer = EVALUATE
     iterations = 0
     while answer == EVALUATE:
         value, gradient = evaluate(x)
         if problem.single:
-            record["epsilon"] = np.finfo(np.float32).eps
+            state.record["epsilon"] = np.finfo(np.float32).eps
         answer = advance(x, gradient, value)
-        if report is not None and record["iterations"] > iterations:
-            iterations = int(record["iterations"])
+        if report is not None and (done := state.records["iterations"].item()) > iterations:
+            iterations = done
             try:
-                report(state.vectors[BASE_X], float(record["value"]))
+                report(state.vectors[BASE_X], state.records["value"].item())
             except StopIteration:
                 x[:] = state.vectors[BASE_X]
                 return STOPPED_BY_CALLBACK
@@ -88,20 +85,17 @@ def _history_size(options: dict[str, Any], n: int) -> int:
 
 def hand_over(problem: Problem, options: dict[str, Any]) -> dict[str, Any]:
     """Let SciPy's L-BFGS-B solve a problem with bounds; return the fields of its result."""
-    from scipy.optimize import Bounds
-    from scipy.optimize import minimize as scipy_minimize
-
     report: Any = problem.report
 
     def callback(intermediate_result: Any) -> None:
         report(intermediate_result.x, intermediate_result.fun)
 
-    result: dict[str, Any] = scipy_minimize(
+    result: dict[str, Any] = scipy_optimize().minimize(
         problem.evaluate,
         problem.start,
         jac=True,
         method="L-BFGS-B",
-        bounds=Bounds(*(problem.bounds or ())),
+        bounds=scipy_optimize().Bounds(*(problem.bounds or ())),
         callback=None if report is None else callback,
         options={
             **{name: options[name] for name in ("gtol", "ftol", "maxiter", "maxfun", "maxls")},
