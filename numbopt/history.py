@@ -12,6 +12,7 @@ import numpy as np
 from numbopt._devices.arrays import Array, as_device_array, is_device_array
 from numbopt._launch.many_arrays import two_norm
 from numbopt.optimizer import Optimizer
+from numbopt.options import as_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,8 +42,8 @@ class History(Mapping[str, Array]):
 
     Raises
     ------
-    ValueError
-        If ``every`` is not positive.
+    TypeError, ValueError
+        If ``every`` is not a positive integer.
 
     Examples
     --------
@@ -59,9 +60,7 @@ class History(Mapping[str, Array]):
     """
 
     def __init__(self, optimizer: "Optimizer | Wrapper", *, gradient_norm: bool = False, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1, got {every}")
-        self.every = every
+        self.every = as_integer("every", every, low=1)
         self.steps = 0
         """How many steps were done, recorded or not."""
         self._columns: dict[str, array[Any]] = {"step": array("q"), "loss": array("d")}
