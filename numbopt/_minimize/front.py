@@ -47,12 +47,12 @@ def minimize(
         Further arguments of ``fun`` and ``jac``.
     method : {"lbfgs", "cg", "adam", "sgd", ...}
         Limited-memory BFGS [1]_ with the line search of Moré and Thuente [2]_; nonlinear conjugate gradients [3]_,
-        which need the memory of four vectors; or an elementwise optimizer by its name, also one of your own.
+        which need the memory of four vectors; or an elementwise optimizer by its name, your own included.
     jac : callable, bool or {"2-point", "3-point", "cs"}, optional
         ``jac(x, *args)`` returns the gradient; True if ``fun`` returns it too. Else SciPy's finite differences.
     bounds : sequence of (low, high) or `scipy.optimize.Bounds`, optional
-        First-order methods keep them. If any is finite, "lbfgs" and "cg" hand the problem over to SciPy's L-BFGS-B, and
-        the message says so.
+        First-order methods keep to them. If any is finite, "lbfgs" and "cg" hand the problem over to SciPy's L-BFGS-B,
+        and the message says so.
     tol : float, optional
         Sets ``gtol`` and, but for "cg", ``ftol``.
     callback : callable, optional
@@ -123,7 +123,8 @@ def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
     Returns
     -------
     callable
-        For ``scipy.optimize.minimize(..., method=...)``, which honours args, jac, bounds, tol, callback and options.
+        For ``scipy.optimize.minimize(..., method=...)``; args, jac, bounds, tol, callback and options have their usual
+        meaning.
 
     Examples
     --------
@@ -131,7 +132,7 @@ def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
     >>> bool(minimize(rosen, [-1.2, 1], jac=rosen_der, method=scipy_method("lbfgs"), tol=1e-9).fun < 1e-12)
     True
     """
-    _checked_options(name, options, None)  # refuses them now
+    _checked_options(name, options, None)  # refuses wrong options here, not in the first run
 
     def method(
         fun: Callable[..., Any],
@@ -149,7 +150,7 @@ def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
     ) -> Any:
         if constraints not in ((), [], None):
             raise ValueError(f"method {name!r} takes no constraints; use SLSQP or trust-constr of SciPy")
-        if jac is not None and getattr(jac, "__self__", None) is fun:  # jac=True: SciPy wraps a function of pairs
+        if jac is not None and getattr(jac, "__self__", None) is fun:  # SciPy has wrapped ``fun``, because of jac=True
             fun, jac = fun.fun, True
         return minimize(fun, x0, args, name, jac, bounds, tol, callback, {**options, **passed})
 
@@ -157,7 +158,7 @@ def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
 
 
 def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float | None) -> tuple[str, dict[str, Any]]:
-    """Return the method in lower case and its options, completed."""
+    """Return the method in lower case, and its options with defaults for those that are not given."""
     name = method.lower() if isinstance(method, str) else None
     if name in METHODS:
         defaults = METHODS[name]

@@ -44,7 +44,7 @@ class Problem:
     differences : int
         How often ``fun`` was called for finite differences only.
     single : bool
-        Whether something that ``fun`` returned was of float32.
+        Whether ``fun`` or ``jac`` has returned float32.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Problem:
         self.single = False
 
     def evaluate(self, x: Array) -> tuple[float, Array]:
-        """Return value and gradient; the user gets a copy of the point, to keep or to change."""
+        """Return value and gradient at ``x``; ``fun`` gets a copy of ``x``, which it may keep or change."""
         point = x.copy()
         if not self.is_flat:
             point = point.reshape(self.shape)
@@ -119,7 +119,7 @@ def _flat(gradient: Any, size: int) -> Array:
 
 
 def _returns_pair(fun: Any, start: Array, args: tuple[Any, ...]) -> bool:
-    """Whether the compiled function ``fun`` returns a tuple for these arguments, found out without running it."""
+    """Whether the compiled function ``fun`` returns a tuple for these arguments; it is compiled, not run."""
     signature = tuple(fun.typeof_pyval(argument) for argument in (start, *args))
     fun.compile(signature)
     compiled: Any = fun.overloads[signature]
