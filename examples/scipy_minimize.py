@@ -1,4 +1,4 @@
-"""Minimise with SciPy's interface: numbopt beside SciPy's own L-BFGS-B on the same problem, evaluations and time.
+"""Minimize with SciPy's interface: numbopt beside SciPy's own L-BFGS-B on the same problem, evaluations and time.
 
 The problem: remove noise from a photograph bundled with scikit-learn, by the image that is near the noisy one and has
 small total variation (the sum of the lengths of its gradients, rounded off at zero). One variable for each pixel.

@@ -12,27 +12,27 @@ from numbopt.vectorwise import VectorOptimizer
 
 
 def warmup(*named: Any, dtypes: Iterable[Any] = ("float32", "float64"), device: str = "cpu") -> None:
-    """Compile all that steps of the named optimizers may run, or load it from the cache on disk.
+    """Compile everything that steps of the named optimizers may run, or load it from the cache on disk.
 
     Otherwise this happens at the first step of an optimizer with a dtype, and at the first step that is large enough
-    for several threads: up to a second each, for `LBFGS` several. What was compiled stays in the cache, so that a call
-    while an image or an installation is made spares later processes all of it.
+    for several threads. Each of these takes up to a second, with `LBFGS` several. Compiled code stays in the cache: if
+    `warmup` is called while a container image is built, later processes compile nothing.
 
     Parameters
     ----------
     *named : str, type or Optimizer
-        Optimizers by name or by class, with their default options; or an optimizer as it is, with its options and for
-        the dtypes and devices of its parameters. It is not changed.
+        Optimizers by name or by class, with their default options; or an optimizer, with its options and for the dtypes
+        and devices of its parameters. The optimizer is not changed.
     dtypes : iterable of dtype
-        Of the parameters of those given by name or class.
+        The dtypes of parameters, for optimizers that are given by name or class.
     device : {"cpu", "cuda"}
-        Where these are. On a GPU, only copies between host and device memory and what `Accumulate`, averages and
-        `clip_grad_value_` do is left for later.
+        The device of these parameters. On a GPU, only copies between host and device memory and the kernels of
+        `Accumulate`, of averages and of `clip_grad_value_` are left for later.
 
     Raises
     ------
     TypeError, ValueError
-        If something named is no optimizer, or a dtype none of parameters.
+        If something named is not an optimizer, or parameters cannot have a dtype.
 
     See Also
     --------

@@ -12,6 +12,7 @@ import numpy as np
 from numbopt._devices.arrays import Array, as_device_array, is_device_array
 from numbopt._launch.many_arrays import two_norm
 from numbopt.optimizer import Optimizer
+from numbopt.options import as_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,27 +23,28 @@ if TYPE_CHECKING:
 class History(Mapping[str, Array]):
     """Records loss, gradient norm and learning rates of the steps of an optimizer: a mapping from names to columns.
 
-    Columns are arrays with one entry for each recorded step, NaN where nothing is known:
+    Columns are arrays with one entry for each recorded step, NaN where a value is unknown:
 
     - ``"step"``: the number of the step, from 1.
     - ``"loss"``: what the closure returned, at its first call within the step, or what `record` was given.
     - ``"gradient_norm"``: the Euclidean norm of all gradients that belong to this loss, before any clipping.
     - ``"lr"``: the learning rate that was used, of the first group; ``"lr_1"``, ``"lr_2"``, ... of the others.
-    - what else `record` was given.
+    - other columns, under the names that `record` was given.
 
     Parameters
     ----------
     optimizer : Optimizer or Wrapper
-        Whose steps are recorded until `detach`, by hooks. Of a wrapper, the steps of the optimizer inside count.
+        The optimizer whose steps are recorded, by hooks, until `detach`. For a wrapper, these are the steps of the
+        optimizer inside.
     gradient_norm : bool
-        Record the norm of the gradient, which takes one reading of all gradients.
+        Record the norm of the gradient, which reads all gradients once.
     every : int
         Record the first step and then every ``every``-th.
 
     Raises
     ------
-    ValueError
-        If ``every`` is not positive.
+    TypeError, ValueError
+        If ``every`` is not a positive integer.
 
     Examples
     --------
@@ -59,9 +61,7 @@ class History(Mapping[str, Array]):
     """
 
     def __init__(self, optimizer: "Optimizer | Wrapper", *, gradient_norm: bool = False, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1, got {every}")
-        self.every = every
+        self.every = as_integer("every", every, low=1)
         self.steps = 0
         """How many steps were done, recorded or not."""
         self._columns: dict[str, array[Any]] = {"step": array("q"), "loss": array("d")}
@@ -84,9 +84,9 @@ class History(Mapping[str, Array]):
         Parameters
         ----------
         loss : float, optional
-            Goes into the column ``"loss"``.
+            A value for the column ``"loss"``.
         **values : float
-            Go into columns of these names, which are made when they are first needed.
+            Values for the columns of these names. A column is made when it is first needed.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class History(Mapping[str, Array]):
                 self._column(name)[-1] = number
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Let the closure of a step that is to be recorded tell its loss."""
+        """If the step is to be recorded, replace its closure by one that notes the loss."""
         self._loss = self._norm = math.nan
         if self.steps % self.every or len(args) < 2 or not callable(args[1]):
             return None
@@ -151,7 +151,7 @@ class History(Mapping[str, Array]):
             self._column(_lr_name(number))[-1] = float(group.get("lr", math.nan))
 
     def _column(self, name: str) -> "array[Any]":
-        """Return the growing column of this name, made if there is none."""
+        """Return the column of this name, which is made if there is none."""
         if name not in self._columns:
             self._columns[name] = array("d", [math.nan]) * len(self._columns["step"])
         return self._columns[name]
@@ -196,7 +196,7 @@ class History(Mapping[str, Array]):
         Parameters
         ----------
         path : str or path-like
-            The file to write. Numbers are written with all their digits.
+            The file to write. Numbers are written with all digits.
         """
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -211,12 +211,12 @@ class History(Mapping[str, Array]):
         path : str or path-like, optional
             Write the picture to this file; its extension says how. Otherwise it is shown by ``pyplot.show()``.
         ax : matplotlib.axes.Axes, optional
-            Draw the loss there, and nothing else.
+            Draw the loss in these axes, and nothing else.
 
         Returns
         -------
         matplotlib.axes.Axes
-            The one with the loss; its ``figure`` has the others.
+            The axes with the loss; their ``figure`` has the others.
 
         Raises
         ------
@@ -267,7 +267,7 @@ class History(Mapping[str, Array]):
     # ---- state
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to continue.
+        """Return everything that is needed to continue.
 
         Returns
         -------
@@ -282,12 +282,12 @@ class History(Mapping[str, Array]):
         Parameters
         ----------
         state_dict : dict
-            Copied.
+            The state, which is copied.
 
         Raises
         ------
         ValueError
-            If it is not the state of a history; nothing has changed then.
+            If it is not the state of a history. Nothing has changed then.
         """
         columns = state_dict.get("columns", {})
         if not isinstance(state_dict.get("steps"), int) or not {"step", "loss"} <= set(columns):
@@ -327,7 +327,7 @@ def _square(array: Any) -> float:
 
 
 def _new_figure(panels: int, interactive: bool) -> Any:
-    """Return the axes of a new figure, a high one above lower ones; only an interactive one is known to pyplot."""
+    """Return the axes of a new figure, a high one above lower ones; pyplot knows only interactive figures."""
     height = 3 + 1.3 * (panels - 1)
     try:
         if interactive:

@@ -1,4 +1,4 @@
-"""What numbopt runs on: ``python -m numbopt.info`` prints it, for bug reports and for yourself."""
+"""The versions, the processor, the cache and the devices: ``python -m numbopt.info`` prints them, for bug reports."""
 
 import importlib.metadata
 import platform
@@ -21,9 +21,9 @@ def info() -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        ``"versions"`` of Python and the packages that numbopt uses; the ``"platform"``; the ``"processor"`` that is
-        compiled for; how many ``"threads"`` work on a large step; the folder of the ``"cache"``, if one can be written;
-        the ``"devices"`` that parameters can be on.
+        ``"versions"`` of Python and the packages that numbopt uses; the ``"platform"``; the ``"processor"`` for which
+        numbopt compiles; how many ``"threads"`` work on a large step; the folder of the ``"cache"``, if one can be
+        written; the ``"devices"`` that parameters can be on.
     """
     return {
         "versions": ", ".join(
@@ -46,7 +46,7 @@ def _versions() -> Iterator[str]:
 
 
 def _cache() -> str:
-    folder = zero_kernels().serial.stats.cache_path  # Numba has tried to write there
+    folder = zero_kernels().serial.stats.cache_path  # None if Numba found no folder that it can write to
     if folder is None:
         return "none: no folder can be written, and each process compiles anew; set NUMBA_CACHE_DIR to one that can be"
     entries = [path.stat().st_size for path in Path(folder).glob("*.nbc")]

@@ -4,7 +4,9 @@ A check is called with the name and the value of an option and returns the plain
 or raises a TypeError or ValueError that says what would be right.
 """
 
+import contextlib
 import math
+import operator
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
@@ -74,10 +76,9 @@ def integer(low: int) -> Check:
     """Return the check of an integer that is at least ``low``."""
 
     def check(name: str, value: Any) -> int:
-        number = as_float(name, value)
-        if not number.is_integer() or number < low:
-            raise ValueError(f"Invalid {name} value: {value} ({name} must be an integer >= {low})")
-        return int(number)
+        number = as_float(name, value)  # options may be written as 1e4
+        refusal = f"Invalid {name} value: {value} ({name} must be an integer >= {low})"
+        return as_integer(name, int(number) if number.is_integer() else number, low, refusal)
 
     return check
 
@@ -160,6 +161,33 @@ def as_float(name: str, value: Any) -> float:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name} is too large for a float") from None
+
+
+def as_integer(name: str, value: Any, low: int, refusal: str | None = None) -> int:
+    """Return an integer that is at least ``low`` as an int.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    value : object
+        An int, or an integer of NumPy; no bool.
+    low : int
+        The smallest value that is valid.
+    refusal : str, optional
+        Torch's message where torch has one, for a ValueError in every case.
+    """
+    number = None
+    if not isinstance(value, (bool, np.bool_)):
+        with contextlib.suppress(TypeError):
+            number = operator.index(value)
+    if number is not None and number >= low:
+        return number
+    if refusal is not None:
+        raise ValueError(refusal)
+    if number is None:
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    raise ValueError(f"{name} must be at least {low}, got {value!r}")
 
 
 def _element(name: str, value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Schedules: pure functions of the step, to be multiplied with a learning rate or any other option.
 
 Unless said otherwise a schedule returns a factor: 1 stands for the value that the option has in its group. Steps are
-counted from 0. `numbopt.lr_scheduler` writes these values into an optimizer; a loop of one's own needs nothing but the
+counted from 0. `numbopt.lr_scheduler` writes these values into an optimizer; a loop of your own needs nothing but the
 function, in Python as well as inside code compiled by Numba.
 
 >>> lr = 0.1

@@ -733,7 +733,7 @@ def test_groups_that_were_edited_too_much():
     assert_goes_on(optimizer)
 
 
-@pytest.mark.parametrize("n", [0, -1, 1.5, 2.0, "2", None, True, np.nan, [2]], ids=repr)
+@pytest.mark.parametrize("n", [0, -1, 1.5, 2.0, "2", None, True, np.nan, [2], np.array([2, 3])], ids=repr)
 def test_numbers_of_threads_that_cannot_be(n):
     before = numbopt.get_num_threads()
     with refused(ValueError, "n must be a positive integer", repr(n)):

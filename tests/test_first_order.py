@@ -1,4 +1,4 @@
-"""Minimising with the first-order optimizers through SciPy's front."""
+"""Minimizing with the first-order optimizers through SciPy's front."""
 
 import numpy as np
 import pytest

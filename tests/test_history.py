@@ -188,6 +188,8 @@ def test_record_before_a_step_and_wrong_values():
         history["accuracy"]
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         History(opt, every=0)
+    with pytest.raises(TypeError, match=r"every must be an integer, got 2\.5"):
+        History(opt, every=2.5)
 
 
 # ---- hooks

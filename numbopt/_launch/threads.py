@@ -21,6 +21,8 @@ from collections.abc import Callable
 
 import numba
 
+from numbopt.options import as_integer
+
 Calls = list[Callable[[], object]]
 Job = Callable[[int], object]
 """What a helper calls with its number: 1, 2, ..."""
@@ -58,9 +60,7 @@ def set_num_threads(n: int) -> None:
         If ``n`` is not a positive integer.
     """
     global _thread_count
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be a positive integer, got {n!r}")
-    _thread_count = n
+    _thread_count = as_integer("n", n, 1, f"n must be a positive integer, got {n!r}")
 
 
 def calls_for_help(job: Job, most: int) -> Calls:

@@ -1,14 +1,16 @@
-"""Minimising with the first-order optimizers: the loop around `step`, its stops, and the best point kept."""
+"""Minimization by the first-order optimizers: a loop around `step` that keeps the best point and knows when to stop."""
 
 import inspect
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from numbopt._devices.arrays import Array
+from numbopt._minimize import outcomes
+from numbopt._minimize.outcomes import Outcome
+from numbopt._minimize.problem import Problem
 from numbopt.elementwise import ElementwiseOptimizer
 
 STOPS: dict[str, Any] = {
@@ -21,10 +23,7 @@ STOPS: dict[str, Any] = {
     "target": None,
     "disp": False,
 }
-"""Options of the loop, beside the hyper-parameters of the optimizer, and their defaults."""
-
-CONVERGED, LIMIT, FAILED, STOPPED = 0, 1, 2, 99
-"""Status, as SciPy's L-BFGS-B and callbacks have it."""
+"""Options of the loop and their defaults; the hyper-parameters of the optimizer come on top."""
 
 
 def hyper_parameters(cls: type[ElementwiseOptimizer]) -> set[str]:
@@ -33,73 +32,53 @@ def hyper_parameters(cls: type[ElementwiseOptimizer]) -> set[str]:
     return named | {"max_grad_norm", "project"}
 
 
-def descend(
-    cls: type[ElementwiseOptimizer],
-    objective: Callable[[Array], tuple[float, Array]],
-    x: Array,
-    bounds: tuple[Any, Any] | None,
-    options: Mapping[str, Any],
-    report: Callable[[Array, float], None] | None,
-) -> tuple[int, str, float, Array, Array, int]:
-    """Step until a stop; return status, message, and value, point, gradient and number of iterations of the best.
-
-    Parameters
-    ----------
-    cls : type
-        The optimizer.
-    objective : callable
-        Returns value and gradient at a flat point.
-    x : array of float64, shape (n,)
-        The start; changed.
-    bounds : (lower, upper) or None
-        Kept by the optimizer.
-    options : dict
-        `STOPS` and hyper-parameters of the optimizer.
-    report : callable or None
-        Called with the best point and its value after each iteration; may raise StopIteration.
-    """
+def minimize_first_order(
+    cls: type[ElementwiseOptimizer], problem: Problem, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Step until a stop; return the fields of the result, which belong to the best point."""
     hyper = {name: value for name, value in options.items() if name not in STOPS}
-    lower, upper = bounds if bounds is not None else (-np.inf, np.inf)
-    np.clip(x, lower, upper, out=x)
-    opt = cls([x], bounds=bounds, **hyper)
+    lower, upper = problem.bounds or (-np.inf, np.inf)
+    x = np.clip(problem.start, lower, upper)
+    opt = cls([x], bounds=problem.bounds, **hyper)
     start = time.monotonic()
-    value, gradient = objective(x)
+    value, gradient = problem.evaluate(x)
     best, best_x, best_g = value, x.copy(), gradient.copy()
-    lowest: deque[float] = deque([best], maxlen=options["window"] + 1)  # the best value, after each iteration
+    lowest: deque[float] = deque([best], maxlen=options["window"] + 1)  # the best value so far, after each iteration
 
-    def outcome(iterations: int) -> tuple[int, str] | None:
+    def stop(iterations: int) -> Outcome | None:
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             where = "at x0." if iterations == 0 else "at the last point; the best one before that is returned."
-            return FAILED, f"The function or its gradient is not finite {where}"
-        # What a bound holds back does not count.
+            return Outcome(outcomes.FAILED, f"The function or its gradient is not finite {where}")
+        # An element of the gradient that pushes against a bound does not count: nothing can follow it.
         held = ((best_x <= lower) & (best_g > 0)) | ((best_x >= upper) & (best_g < 0))
         if np.abs(np.where(held, 0, best_g)).max() <= options["gtol"]:
-            return CONVERGED, "Converged: no element of the gradient exceeds gtol."
+            return outcomes.GRADIENT_SMALL
         if options["target"] is not None and best <= options["target"]:
-            return CONVERGED, "The function reached the target."
+            return Outcome(outcomes.CONVERGED, "The function reached the target.")
         if len(lowest) == lowest.maxlen and lowest[0] - best < options["ftol"] * max(1, abs(best)):
-            return CONVERGED, f"Converged: {options['window']} iterations improved the function by less than ftol."
+            message = f"Converged: {options['window']} iterations improved the function by less than ftol."
+            return Outcome(outcomes.CONVERGED, message)
         if iterations >= options["maxiter"]:
-            return LIMIT, "The number of iterations reached maxiter."
+            return outcomes.MAX_ITERATIONS
         if iterations + 1 >= options["maxfun"]:
-            return LIMIT, "The number of evaluations reached maxfun."
+            return outcomes.MAX_EVALUATIONS
         if options["maxtime"] is not None and time.monotonic() - start >= options["maxtime"]:
-            return LIMIT, "The time reached maxtime."
+            return Outcome(outcomes.LIMIT, "The time reached maxtime.")
         return None
 
     iterations = 0
-    while (stop := outcome(iterations)) is None:
+    while (outcome := stop(iterations)) is None:
         opt.step(grads=[gradient])
-        value, gradient = objective(x)
+        value, gradient = problem.evaluate(x)
         iterations += 1
         if -np.inf < value <= best and np.isfinite(gradient).all():
             best = value
             best_x[:], best_g[:] = x, gradient
         lowest.append(best)
-        if report is not None:
+        if problem.report is not None:
             try:
-                report(best_x, best)
+                problem.report(best_x, best)
             except StopIteration:
-                stop = STOPPED, "`callback` raised `StopIteration`."
+                outcome = outcomes.STOPPED_BY_CALLBACK
                 break
-    return *stop, best, best_x, best_g, iterations
+    return outcome.result(x=best_x, fun=best, jac=best_g, nit=iterations, njev=iterations + 1)

@@ -1,15 +1,12 @@
-"""Checks of what constructors of schedulers are given; each returns the plain value."""
+"""Checks of the arguments of schedulers; each returns the plain value."""
 
 import math
-import operator
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
 
-import numpy as np
-
 from numbopt.optimizer import Optimizer
-from numbopt.options import as_float
+from numbopt.options import as_float, as_integer
 
 
 def check_is_optimizer(optimizer: Any) -> None:
@@ -21,9 +18,7 @@ def check_is_optimizer(optimizer: Any) -> None:
 def integer(name: str, value: Any, low: int = 1) -> int:
     """Return an integer that is not below ``low``."""
     kind = {0: "non-negative integer", 1: "positive integer"}.get(low, f"integer >= {low}")
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__") or operator.index(value) < low:
-        raise ValueError(f"Expected {kind} {name}, but got {value}")
-    return operator.index(value)
+    return as_integer(name, value, low, f"Expected {kind} {name}, but got {value}")
 
 
 def number(name: str, value: Any, low: float = 0.0, high: float = math.inf, *, positive: bool = False) -> float:
@@ -51,7 +46,8 @@ def integers(name: str, values: Any, low: int = 1) -> list[int]:
 
 
 def per_group(name: str, optimizer: Optimizer, value: Any) -> list[float]:
-    """Return a number for each group, from one for all of them or a list."""
+    """Return a number for each group; ``value`` is one for all groups, or a list."""
+    check_is_optimizer(optimizer)
     groups = optimizer.param_groups
     if not isinstance(value, (list, tuple)):
         return [number(name, value)] * len(groups)
@@ -64,7 +60,8 @@ def per_group(name: str, optimizer: Optimizer, value: Any) -> list[float]:
 
 
 def function_per_group(name: str, optimizer: Optimizer, value: Any) -> list[Callable[[int], Any]]:
-    """Return a function for each group, from one for all of them or a list."""
+    """Return a function for each group; ``value`` is one for all groups, or a list."""
+    check_is_optimizer(optimizer)
     groups = optimizer.param_groups
     functions = list(value) if isinstance(value, (list, tuple)) else [value] * len(groups)
     if len(functions) != len(groups):
@@ -76,7 +73,7 @@ def function_per_group(name: str, optimizer: Optimizer, value: Any) -> list[Call
 
 
 def state_of_function(function: Any) -> dict[str, Any] | None:
-    """Return the attributes of a callable object; None for a function, which is code and has none to restore."""
+    """Return the attributes of a callable object; None for a plain function, which has nothing to restore."""
     if function is None or isinstance(function, FunctionType):
         return None
     return dict(getattr(function, "__dict__", {}))

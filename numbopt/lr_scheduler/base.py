@@ -20,12 +20,12 @@ _HOW_TO = "See https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning
 
 
 class Scheduler:
-    """Base of all that changes the options of an optimizer's groups from epoch to epoch.
+    """Base of schedulers, which change the options of an optimizer's groups from epoch to epoch.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     last_epoch : int
         The epoch before the one to begin with.
 
@@ -39,17 +39,17 @@ class Scheduler:
     """Attributes that are not part of the state dict."""
 
     functions: ClassVar[tuple[str, ...]] = ()
-    """Attributes that hold lists of functions, of which the state dict has only the attributes."""
+    """Attributes that hold lists of functions. Of these, the state dict has only the attributes."""
 
     one_per_group: ClassVar[tuple[str, ...]] = ()
-    """Attributes that hold a list with an entry for each group, as the constructor was given them."""
+    """Attributes that hold lists with an entry for each group."""
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         check_is_optimizer(optimizer)
         self.optimizer = optimizer
         self.last_epoch = integer("last_epoch", last_epoch, low=-1)
         self._steps_before = optimizer.step_count
-        self._begin()
+        self.begin()
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch and write its values; to be called after ``optimizer.step()``.
@@ -75,18 +75,18 @@ class Scheduler:
                 stacklevel=3,
             )
 
-    def _begin(self) -> None:
-        """Write the values of the first epoch."""
-        self._step_count = 0  # tells _write that this is the beginning
+    def begin(self) -> None:
+        """Write the values of the first epoch; a scheduler of which this one is a part does so again."""
+        self._step_count = 0  # tells `_write` that this is the beginning
         self._go_to(None)
         self._step_count = 1
 
-    def _rewind(self) -> None:
-        """Go back to before the first epoch, from where `_begin` starts."""
+    def rewind(self) -> None:
+        """Go back to before the first epoch and write nothing; `begin` is next."""
         self.last_epoch = -1
 
-    def _restart(self) -> None:
-        """Start in the middle of a run, as a part of a sequence."""
+    def restart(self) -> None:
+        """Write the values of epoch 0 in the middle of a run, as a part of a `SequentialLR` whose turn has come."""
         self._go_to(0)
 
     def _go_to(self, epoch: int | None) -> None:
@@ -108,7 +108,7 @@ class Scheduler:
             raise
 
     def _write(self, *, jumped: bool) -> None:
-        """Write the values of ``last_epoch``; ``jumped`` says that the epoch before it may not be the one before."""
+        """Write the values of ``last_epoch``; ``jumped``: the epoch that was written last may be any other one."""
         raise NotImplementedError(f"{type(self).__name__} must implement _write")
 
     def state_dict(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Scheduler:
         Parameters
         ----------
         state_dict : dict
-            Is copied.
+            The state, which is copied.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class LRScheduler(Scheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     last_epoch : int
         The epoch before the one to begin with. From 0 on this resumes a run: the groups must have an
         ``"initial_lr"``, as they have in the state dict of an optimizer that was scheduled before.
@@ -191,18 +191,17 @@ class LRScheduler(Scheduler):
     _last_lr: Sequence[float] = ()
     _within_step = False
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        check_is_optimizer(optimizer)
-        last_epoch = integer("last_epoch", last_epoch, low=-1)
-        for i, group in enumerate(optimizer.param_groups):
-            if last_epoch == -1:
+    def begin(self) -> None:
+        """Write the learning rates of the first epoch; see `Scheduler.begin`."""
+        for i, group in enumerate(self.optimizer.param_groups):
+            if self.last_epoch == -1:
                 initial_lr(group)
             elif "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with "
                     "last_epoch >= 0; load the optimizer's state dict first, or leave last_epoch at -1"
                 )
-        super().__init__(optimizer, last_epoch)
+        super().begin()
 
     def get_last_lr(self) -> list[float]:
         """Return the learning rates that were written last, one for each group."""
@@ -232,7 +231,7 @@ class LRScheduler(Scheduler):
 
     def _write(self, *, jumped: bool) -> None:
         groups = self.optimizer.param_groups
-        # All of them at first, later those of groups that were added.
+        # At first those of all groups are missing, later those of groups that were added.
         self.base_lrs = [*self.base_lrs, *map(initial_lr, groups[len(self.base_lrs) :])]
         self._within_step = True
         try:
@@ -255,12 +254,12 @@ def _plain(lr: Any) -> float:
 
 
 def initial_lr(group: dict[str, Any]) -> float:
-    """Return the learning rate that a group had when it was first scheduled, which is now if it has not been."""
+    """Return the learning rate that a group had when it was first scheduled, or note the one it has now."""
     return _plain(group.setdefault("initial_lr", _plain(group["lr"])))
 
 
 def write(group: dict[str, Any], name: str, value: Any) -> None:
-    """Set an option of a group; an array is filled, since others may hold it, and never becomes shared."""
+    """Set an option of a group. An array is filled instead of replaced, because the user may hold it."""
     if isinstance(group[name], np.ndarray):
         group[name][...] = value
     else:

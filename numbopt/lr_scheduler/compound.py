@@ -11,13 +11,12 @@ from numbopt.optimizer import Optimizer
 
 
 class _Compound(LRScheduler):
-    """A scheduler whose parts do the writing."""
+    """A scheduler that lets its parts write."""
 
     unsaved: ClassVar = LRScheduler.unsaved | {"_schedulers"}
     _schedulers: list[Any]
 
-    def _take_parts(self, schedulers: Any, optimizer: Optimizer | None) -> None:
-        """Check the parts, and keep them."""
+    def __init__(self, schedulers: Any, optimizer: Optimizer | None) -> None:
         name = type(self).__name__
         if isinstance(schedulers, Scheduler) or not isinstance(schedulers, Sequence):
             raise TypeError(f"{name} expects a list of schedulers, but got {type(schedulers).__name__}")
@@ -40,19 +39,20 @@ class _Compound(LRScheduler):
                     f"{name} expects all schedulers to belong to the same optimizer, but the one at index {i}, "
                     f"{type(scheduler).__name__}, has another"
                 )
-        check_is_optimizer(optimizer)
         self.optimizer, self._schedulers = schedulers[0].optimizer, list(schedulers)
 
-    def _rewind(self) -> None:
+    def rewind(self) -> None:
+        """Rewind the parts; see `Scheduler.rewind`."""
         for scheduler in self._schedulers:
-            scheduler._rewind()
+            scheduler.rewind()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Begin again from the base learning rates; see `Scheduler.restart`."""
         for group in self.optimizer.param_groups:
             if "initial_lr" in group:
                 write(group, "lr", group["initial_lr"])
-        self._rewind()
-        self._begin()
+        self.rewind()
+        self.begin()
 
     def get_lr(self) -> NoReturn:
         """Refuse: the parts compute the learning rates."""
@@ -68,7 +68,7 @@ class _Compound(LRScheduler):
         Parameters
         ----------
         state_dict : dict
-            Is copied.
+            The state, which is copied.
 
         Raises
         ------
@@ -90,9 +90,9 @@ class SequentialLR(_Compound):
     Parameters
     ----------
     optimizer : Optimizer
-        Of all the schedulers.
+        The optimizer of all the schedulers.
     schedulers : list of LRScheduler
-        In their order. Each starts at its own epoch 0 from the base learning rate.
+        The schedulers in their order. Each starts at its own epoch 0 from the base learning rate.
     milestones : list of int
         The epochs at which the second and each later one takes over, in ascending order.
     last_epoch : int
@@ -119,7 +119,7 @@ class SequentialLR(_Compound):
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
     ) -> None:
         check_is_optimizer(optimizer)
-        self._take_parts(schedulers, optimizer)
+        super().__init__(schedulers, optimizer)
         for i, scheduler in enumerate(schedulers):
             if not isinstance(scheduler, LRScheduler):
                 raise TypeError(
@@ -137,11 +137,12 @@ class SequentialLR(_Compound):
             raise ValueError(f"milestones must be ascending, got {milestones}")
         if last_epoch != -1:
             raise ValueError(f"last_epoch must be -1, got {last_epoch}; to continue a run use load_state_dict")
-        self._restart()  # undoes what the constructors of the parts wrote
+        self.restart()  # undoes what the constructors of the parts wrote
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin with the first part; see `Scheduler.begin`."""
         self.last_epoch = 0
-        self._active()._begin()
+        self._active().begin()
         self._last_lr = self._current_lrs()
 
     def _active(self) -> Any:
@@ -151,7 +152,7 @@ class SequentialLR(_Compound):
         """Go to the next epoch and write its learning rates; to be called after ``optimizer.step()``."""
         self.last_epoch += 1
         if self.last_epoch in self._milestones:
-            self._active()._restart()
+            self._active().restart()
         else:
             self._active().step()
         self._last_lr = self._current_lrs()
@@ -163,9 +164,9 @@ class ChainedScheduler(_Compound):
     Parameters
     ----------
     schedulers : list of Scheduler
-        In the order in which they write.
+        The schedulers in the order in which they write.
     optimizer : Optimizer, optional
-        Of all the schedulers.
+        The optimizer of all the schedulers.
 
     Examples
     --------
@@ -184,12 +185,13 @@ class ChainedScheduler(_Compound):
     """
 
     def __init__(self, schedulers: Sequence[Scheduler], optimizer: Optimizer | None = None) -> None:
-        self._take_parts(schedulers, optimizer)
+        super().__init__(schedulers, optimizer)
         self._last_lr = self._current_lrs()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin with all parts; see `Scheduler.begin`."""
         for scheduler in self._schedulers:
-            scheduler._begin()
+            scheduler.begin()
         self._last_lr = self._current_lrs()
 
     def step(self) -> None:  # type: ignore[override]

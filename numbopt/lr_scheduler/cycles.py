@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from numbopt import schedules
-from numbopt.lr_scheduler._arguments import check_is_optimizer, integer, number, one_of, per_group
+from numbopt.lr_scheduler._arguments import integer, number, one_of, per_group
 from numbopt.lr_scheduler.base import LRScheduler, write
 from numbopt.optimizer import Optimizer
+from numbopt.options import as_integer
 from numbopt.schedules import ease, interpolate
 
 
@@ -17,11 +18,11 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     T_0 : int
         Number of epochs before the first restart.
     T_mult : int
-        How much longer each next period is.
+        How many times longer each period is than the one before.
     eta_min : float
         The smallest learning rate.
     last_epoch : int
@@ -41,9 +42,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
         self.T_0 = integer("T_0", T_0)
-        if isinstance(T_mult, bool) or not hasattr(T_mult, "__index__") or T_mult < 1:
-            raise ValueError(f"Expected integer T_mult >= 1, but got {T_mult}")
-        self.T_mult = int(T_mult)
+        self.T_mult = as_integer("T_mult", T_mult, 1, f"Expected integer T_mult >= 1, but got {T_mult}")
         self.eta_min = number("eta_min", eta_min)
         self.T_i: int = self.T_0
         self.T_cur: float = last_epoch
@@ -55,7 +54,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         Parameters
         ----------
         epoch : float, optional
-            Go there instead. Between two integers it follows the cosine within an epoch.
+            Go to this epoch instead. A fraction follows the cosine within an epoch.
         """
         if epoch is not None and not 0 <= epoch < math.inf:
             raise ValueError(f"Expected non-negative epoch, but got {epoch}")
@@ -66,7 +65,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def _go_to(self, epoch: float | None) -> None:
         if epoch is None:
-            epoch = self.last_epoch + 1 + self.T_cur % 1  # steps go on from fractions
+            epoch = self.last_epoch + 1 + self.T_cur % 1  # a fraction that was set stays
         self.T_cur, self.T_i = schedules.position_in_period(epoch, self.T_0, self.T_mult)
         super()._go_to(math.floor(epoch))
 
@@ -94,7 +93,7 @@ class _WithMomentum(LRScheduler):
         return per_group("base_momentum", optimizer, base), per_group("max_momentum", optimizer, highest)
 
     def _note_momentums(self, base: list[float], highest: list[float]) -> None:
-        """Leave the bounds in the groups."""
+        """Write the bounds into the groups."""
         if self.cycle_momentum:
             for group, low, high in zip(self.optimizer.param_groups, base, highest, strict=True):
                 group["base_momentum"], group["max_momentum"] = low, high
@@ -120,17 +119,17 @@ class CyclicLR(_WithMomentum):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     base_lr, max_lr : float or list of float
         The bounds; one for all groups or one for each.
     step_size_up, step_size_down : float
         Lengths of the rising and the falling part, equal by default.
     mode : {"triangular", "triangular2", "exp_range"}
-        Whether the height stays, halves with each cycle, or is ``gamma**epoch``.
+        How the height changes: not at all, by half with each cycle, or as ``gamma**epoch``.
     gamma : float
-        For ``"exp_range"``.
+        The base of the height in mode ``"exp_range"``.
     scale_fn : callable, optional
-        From the number of the cycle, or of the epoch, to the height; takes the place of ``mode``.
+        A function from the number of the cycle, or of the epoch, to the height. It takes the place of ``mode``.
     scale_mode : {"cycle", "iterations"}
         What ``scale_fn`` is a function of: the cycle, counted from 1, or the epoch.
     cycle_momentum : bool
@@ -164,7 +163,6 @@ class CyclicLR(_WithMomentum):
         max_momentum: float | Sequence[float] = 0.9,
         last_epoch: int = -1,
     ) -> None:
-        check_is_optimizer(optimizer)
         self.optimizer = optimizer
         base_lrs = per_group("base_lr", optimizer, base_lr)
         self.max_lrs = per_group("max_lr", optimizer, max_lr)
@@ -214,17 +212,17 @@ class OneCycleLR(_WithMomentum):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     max_lr : float or list of float
         The highest learning rate; one for all groups or one for each.
     total_steps : int, optional
         Number of steps of the cycle.
     epochs, steps_per_epoch : int, optional
-        Give their product instead of ``total_steps``.
+        Their product may be given instead of ``total_steps``.
     pct_start : float
         Part of the steps, from 0 to 1, in which the learning rate rises.
     anneal_strategy : {"cos", "linear"}
-        Shape of the way from value to value.
+        Shape of the curve between two values.
     cycle_momentum : bool
         Cycle momentum, or the first of the betas, in the opposite direction.
     base_momentum, max_momentum : float or list of float
@@ -232,16 +230,16 @@ class OneCycleLR(_WithMomentum):
     div_factor : float
         The first learning rate is ``max_lr / div_factor``.
     final_div_factor : float
-        The last one is the first over it.
+        The last learning rate is the first one divided by this.
     three_phase : bool
-        Fall to the first value as slowly as it rose, and then to the last.
+        Let the learning rate fall to its first value as slowly as it rose, and then to the last one.
     last_epoch : int
         See `LRScheduler`.
 
     Raises
     ------
     ValueError
-        Also from ``step``, when it goes past the end.
+        If an argument is not as above; from ``step``, if it goes past the end.
 
     See Also
     --------
@@ -265,7 +263,6 @@ class OneCycleLR(_WithMomentum):
         three_phase: bool = False,
         last_epoch: int = -1,
     ) -> None:
-        check_is_optimizer(optimizer)
         self.optimizer = optimizer
         if total_steps is not None:
             self.total_steps = integer("total_steps", total_steps)
@@ -290,10 +287,10 @@ class OneCycleLR(_WithMomentum):
         super().__init__(optimizer, last_epoch)
 
     def _between(self, first: str, highest: str, last: str) -> list[float]:
-        """Return for each group where ``last_epoch`` is on the way between the values of these keys."""
+        """Return each group's value for ``last_epoch`` on the curve through its values of these keys."""
         phase, fraction = schedules.one_cycle_phase(self.last_epoch, self.total_steps, self.pct_start, self.three_phase)
-        way = (first, highest, first, last) if self.three_phase else (first, highest, last)
-        start, end, fraction = way[phase], way[phase + 1], ease(fraction, self.anneal_strategy)
+        keys = (first, highest, first, last) if self.three_phase else (first, highest, last)
+        start, end, fraction = keys[phase], keys[phase + 1], ease(fraction, self.anneal_strategy)
         return [interpolate(group[start], group[end], fraction) for group in self.optimizer.param_groups]
 
     def _next_lrs(self) -> list[float]:
@@ -302,15 +299,12 @@ class OneCycleLR(_WithMomentum):
                 f"Tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}; "
                 "make a new scheduler to go on"
             )
+        keys = ["initial_lr", "max_lr", "min_lr"] + ["base_momentum", "max_momentum"] * self.cycle_momentum
         for i, group in enumerate(self.optimizer.param_groups):
-            missing = [key for key in self._keys() if key not in group]
+            missing = [key for key in keys if key not in group]
             if missing:
                 raise ValueError(f"param_groups[{i}] lacks {missing}; make a new OneCycleLR after adding a group")
         return self._between("initial_lr", "max_lr", "min_lr")
-
-    def _keys(self) -> list[str]:
-        momentum = ["base_momentum", "max_momentum"] if self.cycle_momentum else []
-        return ["initial_lr", "max_lr", "min_lr", *momentum]
 
     def _momentums(self) -> list[float]:
         return self._between("max_momentum", "base_momentum", "max_momentum")

@@ -27,11 +27,11 @@ def carried_on(value: float, base: float, floor: float, before: float, now: floa
         The factors at the epoch before and at this one.
     """
     if now == before:
-        return value  # not even rounded
+        return value  # not even rounding may change it
     if before == 0:
         return value + (base - floor) * now  # nothing is left that could be multiplied
     carried = interpolate(floor, value, now / before)
-    # A value that others pushed below the floor goes away from it when the factor grows, but no learning rate below 0.
+    # A value that others pushed below the floor moves away from it as the factor grows. It must not become negative.
     return max(carried, 0.0) if value < floor else carried
 
 
@@ -44,7 +44,7 @@ class FactorLR(LRScheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     last_epoch : int
         The epoch before the one to begin with, see `LRScheduler`. A resumed run goes on from the learning rates that
         are in the groups.
@@ -91,7 +91,7 @@ class StepLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     step_size : int
         Number of epochs between decays.
     gamma : float
@@ -135,9 +135,9 @@ class MultiStepLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     milestones : iterable of int
-        The epochs that decay; one that is there twice decays twice.
+        The epochs that decay; a milestone that is listed twice decays twice.
     gamma : float
         Factor of each decay.
     last_epoch : int
@@ -166,7 +166,7 @@ class ConstantLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     factor : float
         The factor, from 0 to 1.
     total_iters : int
@@ -202,13 +202,13 @@ class LinearLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     start_factor : float
         Factor of the first epoch, above 0 and at most 1.
     end_factor : float
         Factor from ``total_iters`` on, from 0 to 1.
     total_iters : int
-        The number of epochs from one to the other.
+        The number of epochs from ``start_factor`` to ``end_factor``.
     last_epoch : int
         See `LRScheduler`.
 
@@ -247,7 +247,7 @@ class ExponentialLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     gamma : float
         Factor of each epoch.
     last_epoch : int
@@ -273,9 +273,9 @@ class PolynomialLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     total_iters : int
-        The epoch at which it is 0.
+        The epoch at which the learning rate is 0.
     power : float
         The power, at least 0.
     last_epoch : int
@@ -302,7 +302,7 @@ class CosineAnnealingLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     T_max : float
         Number of epochs to the minimum. After it the learning rate rises again.
     eta_min : float
@@ -336,13 +336,13 @@ class WarmupCosineLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     warmup_steps : int
         The epoch at which the warm-up has reached the base learning rate.
     total_steps : int
         The epoch at which the decay ends, larger than ``warmup_steps``.
     start_factor : float
-        Factor of the first epoch, above 0: a learning rate of 0 would forget what other schedulers made of it.
+        Factor of the first epoch, above 0: a learning rate of 0 would lose the factors of other schedulers.
     end_factor : float
         Factor from ``total_steps`` on.
     last_epoch : int
@@ -396,11 +396,11 @@ class WarmupStableDecayLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     warmup_steps, stable_steps, decay_steps : int
         Lengths of the three phases.
     start_factor : float
-        Factor of the first epoch, above 0: a learning rate of 0 would forget what other schedulers made of it.
+        Factor of the first epoch, above 0: a learning rate of 0 would lose the factors of other schedulers.
     end_factor : float
         Factor after the decay.
     decay_shape : {"linear", "cos", "sqrt"}
@@ -451,11 +451,11 @@ class InverseSquareRootLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     warmup_steps : int
         The epoch at which the base learning rate is reached, at least 1.
     start_factor : float
-        Factor of the first epoch, above 0: a learning rate of 0 would forget what other schedulers made of it.
+        Factor of the first epoch, above 0: a learning rate of 0 would lose the factors of other schedulers.
     last_epoch : int
         See `LRScheduler`.
 

@@ -1,9 +1,9 @@
-"""Schedulers by functions of the user's."""
+"""Schedulers that follow functions given by the user."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from numbopt.lr_scheduler._arguments import check_is_optimizer, function_per_group
+from numbopt.lr_scheduler._arguments import function_per_group
 from numbopt.lr_scheduler.base import LRScheduler, Scheduler, write
 from numbopt.optimizer import Optimizer
 
@@ -17,7 +17,6 @@ class _ByFunctions(LRScheduler):
     one_per_group: ClassVar = ("lr_lambdas",)
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Function | Sequence[Function], last_epoch: int = -1) -> None:
-        check_is_optimizer(optimizer)
         self.lr_lambdas = function_per_group("lr_lambda", optimizer, lr_lambda)
         super().__init__(optimizer, last_epoch)
 
@@ -28,10 +27,10 @@ class LambdaLR(_ByFunctions):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     lr_lambda : callable or list of callable
-        From the epoch to a factor; one function, or one for each group. The schedules of `numbopt.schedules` are such
-        functions. Of callable objects, the attributes are part of the state dict.
+        A function from the epoch to a factor, or a list with one for each group. The functions of `numbopt.schedules`
+        will do. Of callable objects, the attributes are part of the state dict.
     last_epoch : int
         See `LRScheduler`.
 
@@ -52,14 +51,14 @@ class LambdaLR(_ByFunctions):
 
 
 class MultiplicativeLR(_ByFunctions):
-    """Multiply the learning rate by a function of the epoch, each epoch anew.
+    """Multiply the learning rate in each epoch by a function of the epoch.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     lr_lambda : callable or list of callable
-        From the epoch to a factor, see `LambdaLR`.
+        A function from the epoch to a factor, or a list, see `LambdaLR`.
     last_epoch : int
         See `LRScheduler`.
     """
@@ -77,13 +76,13 @@ class ParamScheduler(Scheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     name : str
         Key of the option, for example ``"weight_decay"``.
     schedule : callable or list of callable
-        From the epoch to a factor of the value that the group has now; one function, or one for each group.
+        A function from the epoch to a factor of the value that the group has now, or a list with one for each group.
     relative : bool
-        False: the function returns the value itself. Options that are no numbers need this, such as betas.
+        False if the function returns the value itself, which options that are not numbers need, such as betas.
 
     Attributes
     ----------
@@ -97,7 +96,7 @@ class ParamScheduler(Scheduler):
 
     Notes
     -----
-    Whether a value is valid is checked by the optimizer at its next step, as it is for one that is set by hand.
+    The optimizer checks the values at its next step, as it does for values that are set by hand.
     To continue a run, load the state dict: the values in the groups are no longer the base ones then.
 
     Examples
@@ -128,13 +127,12 @@ class ParamScheduler(Scheduler):
     def __init__(
         self, optimizer: Optimizer, name: str, schedule: Function | Sequence[Function], *, relative: bool = True
     ) -> None:
-        check_is_optimizer(optimizer)
+        schedules = function_per_group("schedule", optimizer, schedule)
         for i, group in enumerate(optimizer.param_groups):
             if name not in group or name == "params":
                 options = sorted(set(group) - {"params", "param_names"})
                 raise ValueError(f"param_groups[{i}] has no option {name!r} to schedule; it has {options}")
-        self.name, self.relative = name, bool(relative)
-        self.schedules = function_per_group("schedule", optimizer, schedule)
+        self.name, self.relative, self.schedules = name, bool(relative), schedules
         self.base_values: list[Any] = []
         super().__init__(optimizer)
 
@@ -155,7 +153,7 @@ class ParamScheduler(Scheduler):
 
 
 def plain(value: Any) -> Any:
-    """Return a value that later changes of ``value`` do not change: of an array, its content."""
+    """Return ``value``, or the content of an array, which later changes of the array do not reach."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 

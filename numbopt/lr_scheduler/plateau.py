@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
-from numbopt.lr_scheduler._arguments import check_is_optimizer, integer, number, one_of, per_group
+from numbopt.lr_scheduler._arguments import integer, number, one_of, per_group
 from numbopt.lr_scheduler.base import EPOCH_DEPRECATION_WARNING, LRScheduler, write
 from numbopt.optimizer import Optimizer
 
@@ -16,11 +16,11 @@ class ReduceLROnPlateau(LRScheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     mode : {"min", "max"}
         Whether the metric is to become small or large.
     factor : float
-        What the learning rate is multiplied by, below 1.
+        The factor of each reduction, below 1.
     patience : int
         Number of epochs without improvement that are tolerated.
     threshold : float
@@ -32,7 +32,7 @@ class ReduceLROnPlateau(LRScheduler):
     min_lr : float or list of float
         The smallest learning rate; one for all groups or one for each.
     eps : float
-        Changes of the learning rate that are not larger are not made.
+        Changes of the learning rate up to this size are not made.
 
     Attributes
     ----------
@@ -65,8 +65,7 @@ class ReduceLROnPlateau(LRScheduler):
         min_lr: float | Sequence[float] = 0,
         eps: float = 1e-8,
     ) -> None:
-        # Nothing is written before the first metric: not the constructor of the base class.
-        check_is_optimizer(optimizer)
+        # The constructor of the base class would write, and nothing is written before the first metric.
         self.factor = number("factor", factor)
         if self.factor >= 1:
             raise ValueError(f"Factor should be < 1.0. (factor={factor})")

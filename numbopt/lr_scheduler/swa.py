@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from numbopt.lr_scheduler._arguments import check_is_optimizer, one_of, per_group
+from numbopt.lr_scheduler._arguments import one_of, per_group
 from numbopt.lr_scheduler.base import LRScheduler
 from numbopt.lr_scheduler.factors import carried_on
 from numbopt.optimizer import Optimizer
+from numbopt.options import as_integer
 from numbopt.schedules import ease
 
 
@@ -15,13 +16,13 @@ class SWALR(LRScheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose groups are written to.
+        The optimizer whose groups are written to.
     swa_lr : float or list of float
         The last learning rate; one for all groups or one for each. It is kept in the groups as ``"swa_lr"``.
     anneal_epochs : int
-        Number of epochs on the way; 0 to go there at once.
+        Number of epochs until it is reached; 0 to go there at once.
     anneal_strategy : {"cos", "linear"}
-        Shape of the way.
+        Shape of the curve.
     last_epoch : int
         See `LRScheduler`.
     """
@@ -34,12 +35,10 @@ class SWALR(LRScheduler):
         anneal_strategy: str = "cos",
         last_epoch: int = -1,
     ) -> None:
-        check_is_optimizer(optimizer)
         swa_lrs = per_group("swa_lr", optimizer, swa_lr)
         self._anneal_strategy = one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
-        if isinstance(anneal_epochs, bool) or not hasattr(anneal_epochs, "__index__") or anneal_epochs < 0:
-            raise ValueError(f"anneal_epochs must be equal or greater than 0, got {anneal_epochs}")
-        self.anneal_epochs = int(anneal_epochs)
+        refusal = f"anneal_epochs must be equal or greater than 0, got {anneal_epochs}"
+        self.anneal_epochs = as_integer("anneal_epochs", anneal_epochs, 0, refusal)
         for group, lr in zip(optimizer.param_groups, swa_lrs, strict=True):
             group["swa_lr"] = lr
         super().__init__(optimizer, last_epoch)
@@ -57,7 +56,7 @@ class SWALR(LRScheduler):
         return lrs
 
     def _remaining(self, epoch: int) -> float:
-        """Return the part of the way that is still to go, 1 before the first epoch."""
+        """Return the part of the change that is still to come, 1 before the first epoch."""
         if self.anneal_epochs == 0:
             return 0.0 if epoch >= 0 else 1.0
         return 1.0 - ease(epoch / self.anneal_epochs, self._anneal_strategy)

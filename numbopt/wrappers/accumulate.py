@@ -4,12 +4,11 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from numbopt._devices.arrays import Array, clear, host_copy
 from numbopt._launch.many_arrays import scale
 from numbopt._parameters.names import by_name, in_order
 from numbopt.algorithms.sgd import SGD
+from numbopt.options import as_integer
 from numbopt.parameter import Parameter, checked_values
 from numbopt.wrappers.wrapper import Wrapper
 
@@ -77,7 +76,7 @@ class Accumulate(Wrapper):
 
     def __init__(self, optimizer: Any, steps: int, reduction: str = "mean") -> None:
         super().__init__(optimizer)
-        self.steps = positive_integer("steps", steps)
+        self.steps = as_integer("steps", steps, low=1)
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.reduction = reduction
@@ -182,15 +181,6 @@ class Accumulate(Wrapper):
                     total.data = value
 
         return take
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """Return ``value`` as an int, or refuse what is no integer above 0."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if operator.index(value) < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return operator.index(value)
 
 
 def zeros_like(parameter: Parameter) -> Parameter:

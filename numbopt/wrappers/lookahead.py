@@ -4,8 +4,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from numbopt.options import as_float
-from numbopt.wrappers.accumulate import positive_integer
+from numbopt.options import as_float, as_integer
 from numbopt.wrappers.averages import AveragedParameters, get_ema_avg_fn
 from numbopt.wrappers.wrapper import Wrapper
 
@@ -68,7 +67,7 @@ class Lookahead(Wrapper):
 
     def __init__(self, optimizer: Any, k: int = 5, alpha: float = 0.5) -> None:
         super().__init__(optimizer)
-        self.k = positive_integer("k", k)
+        self.k = as_integer("k", k, low=1)
         self._alpha = as_float("alpha", alpha)
         if not 0 <= self._alpha <= 1:
             raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")

@@ -1,0 +1,106 @@
+"""Minimization by the quasi-Newton core, or with bounds by SciPy's L-BFGS-B."""
+
+from typing import Any
+
+import numpy as np
+
+from numbopt._devices.arrays import Array
+from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, CONJUGATE, EVALUATE, LBFGS, State, new_state
+from numbopt._launch.quasi_newton import advance_function, driver, kernel, pairs
+from numbopt._minimize.outcomes import OF_THE_CORE, STOPPED_BY_CALLBACK, Outcome
+from numbopt._minimize.problem import Problem, scipy_optimize
+
+_COMMON = {"gtol": 1e-5, "maxiter": 15000, "maxfun": 15000, "maxls": 20, "disp": False}
+METHODS: dict[str, dict[str, Any]] = {
+    "lbfgs": {**_COMMON, "ftol": 2.220446049250313e-09, "maxcor": None},
+    "cg": {**_COMMON, "ftol": 0.0, "direction": "dai-kou"},
+}
+"""The methods, with their options and the defaults of these."""
+
+
+def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]) -> dict[str, Any]:
+    """Run the core until it stops; return the fields of the result."""
+    x = problem.start.copy()
+    rule = LBFGS if method == "lbfgs" else _conjugate_rule(options["direction"])
+    state = new_state(
+        x.size,
+        x.dtype,
+        rule,
+        _history_size(options, x.size),
+        tolerance_gradient=options["gtol"],
+        tolerance_relative=options["ftol"] if options["ftol"] > 0 else -1.0,
+        max_iterations=options["maxiter"],
+        max_evaluations=options["maxfun"],
+        max_trials=options["maxls"],
+    )
+    if problem.is_compiled_pair and problem.report is None:
+        shaped = x.reshape(problem.shape)
+        outcome = OF_THE_CORE[driver()(kernel(rule), *state, x, shaped, problem.fun, problem.args)]
+    else:
+        outcome = _run(problem, x, state)
+    records = state.records  # whose fields are read much faster than those of `state.record`
+    result = outcome.result(
+        x=x,
+        fun=records["value"].item(),
+        jac=state.vectors[BASE_G].copy(),
+        nit=records["iterations"].item(),
+        njev=records["evaluations"].item(),
+    )
+    if rule == LBFGS:
+        result["hess_inv"] = scipy_optimize().LbfgsInvHessProduct(*pairs(state)[:2])
+    return result
+
+
+def _run(problem: Problem, x: Array, state: State) -> Outcome:
+    """Evaluate and advance until the core stops; afterwards ``x`` is the best point."""
+    evaluate, report, advance = problem.evaluate, problem.report, advance_function(state)
+    answer = EVALUATE
+    iterations = 0
+    while answer == EVALUATE:
+        value, gradient = evaluate(x)
+        if problem.single:
+            state.record["epsilon"] = np.finfo(np.float32).eps
+        answer = advance(x, gradient, value)
+        if report is not None and (done := state.records["iterations"].item()) > iterations:
+            iterations = done
+            try:
+                report(state.vectors[BASE_X], state.records["value"].item())
+            except StopIteration:
+                x[:] = state.vectors[BASE_X]
+                return STOPPED_BY_CALLBACK
+    return OF_THE_CORE[answer]
+
+
+def _conjugate_rule(direction: Any) -> int:
+    if direction not in CONJUGATE:
+        raise ValueError(f"direction must be one of {sorted(CONJUGATE)}, got {direction!r}")
+    return CONJUGATE[direction]
+
+
+def _history_size(options: dict[str, Any], n: int) -> int:
+    if options.get("maxcor") is not None:
+        return options["maxcor"]  # type: ignore[no-any-return]
+    return next((pairs for size, pairs in ((1000, 100), (20_000, 30), (100_000, 20)) if n <= size), 10)
+
+
+def hand_over(problem: Problem, options: dict[str, Any]) -> dict[str, Any]:
+    """Let SciPy's L-BFGS-B solve a problem with bounds; return the fields of its result."""
+    report: Any = problem.report
+
+    def callback(intermediate_result: Any) -> None:
+        report(intermediate_result.x, intermediate_result.fun)
+
+    result: dict[str, Any] = scipy_optimize().minimize(
+        problem.evaluate,
+        problem.start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=scipy_optimize().Bounds(*(problem.bounds or ())),
+        callback=None if report is None else callback,
+        options={
+            **{name: options[name] for name in ("gtol", "ftol", "maxiter", "maxfun", "maxls")},
+            "maxcor": options.get("maxcor") or 10,
+        },
+    )
+    result["message"] = f"Solved by SciPy's L-BFGS-B, because there are bounds: {result['message']}"
+    return result
