@@ -1,5 +1,7 @@
 """ElementwiseOptimizer: from a rule, the names of its state and its scalars to an optimizer."""
 
+import functools
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -7,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
 
-from numbopt import options as checks
 from numbopt._devices.arrays import Array, DeviceArray, address_of, copy_values, copying, to_host, zeros
 from numbopt._kernels.rule import Rule
 from numbopt._launch.blocks import Integers
@@ -17,6 +18,7 @@ from numbopt._launch.many_arrays import clip_coefficient
 from numbopt._launch.table import Table
 from numbopt._parameters.gradients import Gradients
 from numbopt.optimizer import GroupOptions, Optimizer
+from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, named
 from numbopt.parameter import Parameter, checked_values, label
 
 Clock = tuple[Any, ...]
@@ -44,11 +46,27 @@ class _Kind(NamedTuple):
     bound_arrays: bool
 
 
+class _Signature:
+    """What `inspect.signature` shows of a class: its constructor, with the flags that ``**common`` stands for."""
+
+    def __get__(self, instance: Any, cls: "type[ElementwiseOptimizer]") -> inspect.Signature:
+        signature = inspect.signature(functools.partial(cls.__init__, instance))
+        shown = list(signature.parameters.values())
+        if shown and shown[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            types = AllFlags.__annotations__
+            shown[-1:-1] = [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=COMMON[name][1], annotation=types[name])
+                for name in cls.torch_flags
+            ]
+        return signature.replace(parameters=shown)
+
+
 class ElementwiseOptimizer(Optimizer):
     """An optimizer whose rule computes each element for itself.
 
     A subclass states its `rule`, its `options` with their checks, a constructor with the defaults and `advance`, and
-    has groups, state, hooks, state dicts and all loops.
+    has groups, state, hooks, state dicts and all loops. Its constructor hands on as ``**common`` what all share: the
+    arguments below.
 
     Parameters
     ----------
@@ -69,6 +87,12 @@ class ElementwiseOptimizer(Optimizer):
         What a step does about a gradient with NaN or infinity: use it as it is; raise a ValueError that names the
         parameter, with nothing changed; or change nothing and count it in `skipped_steps`.
 
+    maximize : bool
+        Go up instead of down. An option of groups, as those that follow.
+    foreach, capturable, fused, differentiable
+        For compatibility with torch: each class accepts those that torch's class has. ``differentiable=True`` is
+        refused, the others change nothing.
+
     Attributes
     ----------
     max_grad_norm, nonfinite
@@ -83,7 +107,12 @@ class ElementwiseOptimizer(Optimizer):
     ``1 - lr * weight_decay``. Complex parameters are updated as their real and imaginary parts.
     """
 
-    common_options = checks.COMMON | checks.CONSTRAINTS
+    common_options = COMMON | CONSTRAINTS
+
+    torch_flags: ClassVar[tuple[str, ...]] = ()
+    """Those of the options in `COMMON` that torch's class has and the constructor takes as ``**common``."""
+
+    __signature__ = _Signature()
 
     rule: ClassVar[Rule]
     """The formula; `rule_for` may choose another one by the options of a group."""
@@ -101,15 +130,16 @@ class ElementwiseOptimizer(Optimizer):
         *,
         max_grad_norm: float | None = None,
         nonfinite: str = "propagate",
-        **constraints: Any,
+        **common: Any,
     ) -> None:
-        unknown = constraints.keys() - checks.CONSTRAINTS.keys()
+        unknown = common.keys() - {*CONSTRAINTS, *self.torch_flags}
         if unknown:
             raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {min(unknown)!r}")
         self.max_grad_norm, self.nonfinite = max_grad_norm, nonfinite
         self.skipped_steps = 0
         self._check_guards()
-        super().__init__(params, {**defaults, **constraints})
+        flags = {name: COMMON[name][1] for name in self.torch_flags if name not in defaults}
+        super().__init__(params, {**defaults, **flags, **common})
 
     # ---- what an algorithm states
 
@@ -134,21 +164,23 @@ class ElementwiseOptimizer(Optimizer):
         return {}
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock | None, tuple[float, ...]]:
+    def advance(o: Any, clock: Clock) -> tuple[Clock | None, tuple[float, ...]]:
         """Return the clock after a step, and the scalars of that step in the order of ``rule.scalars``.
+
+        If it always returns clocks and scalars of the same types, Numba compiles it as it stands.
 
         Parameters
         ----------
-        options : dict
-            The checked options of a group: floats, tuples of floats, bools.
+        o : named tuple
+            The checked options of a group: floats, tuples of floats, bools, read as ``o.lr`` or ``o["lr"]``.
         clock : tuple
             Before the step.
         """
         raise NotImplementedError
 
     @classmethod
-    def clock_to_state(cls, clock: Clock) -> dict[str, Any]:
-        """Return the clock as entries of a state."""
+    def clock_to_state(cls, clock: Clock) -> dict[str, Any] | None:
+        """Return the clock as entries of a state, or None if there is no state yet."""
         return dict(zip(cls.clock_names, clock, strict=True))
 
     @classmethod
@@ -172,7 +204,7 @@ class ElementwiseOptimizer(Optimizer):
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         values = super()._checked_options(group)
-        if values["bounds"] is not checks.UNBOUNDED:
+        if values["bounds"] is not UNBOUNDED:
             for parameter in group.get("params", ()):
                 _check_bounds(parameter, values["bounds"])
         return values
@@ -182,7 +214,7 @@ class ElementwiseOptimizer(Optimizer):
         added = parameters[len(self._entries) :]
         entries = self._entries + [_Entry(parameter) for parameter in added]
         calls = setting(self, _entries=entries, _gradients=Gradients(parameters))
-        if options["bounds"] is not checks.UNBOUNDED:
+        if options["bounds"] is not UNBOUNDED:
             for parameter in added:
                 calls += _moving_inside(parameter, options["bounds"])
         return calls
@@ -192,6 +224,8 @@ class ElementwiseOptimizer(Optimizer):
             (self.rule_for(known.values), id(group.get("bounds")) if _are_arrays(known.values["bounds"]) else None)
             for known, group in zip(self._group_options, self.param_groups, strict=True)
         ]
+        for known in self._group_options:
+            known.named = named(self.options, known.values)
         projects = [known.values["project"] for known in self._group_options for _ in range(known.size)]
         self._projects = [(position, project) for position, project in enumerate(projects) if project is not None]
         if kinds != self._kinds:
@@ -311,7 +345,7 @@ class ElementwiseOptimizer(Optimizer):
                     clock = self.initial_clock(options)
                     self._fill_initial_state(table, len(lines), options)
                 try:
-                    clock, scalars = advance(options, clock)
+                    clock, scalars = advance(group.named, clock)
                 except ArithmeticError as error:
                     raise ValueError(f"{error}, computed by {type(self).__name__} from the options {options}") from None
                 lines.append((group, clock))
@@ -350,7 +384,7 @@ class ElementwiseOptimizer(Optimizer):
         return self._grad_norm()
 
     def _check_guards(self) -> None:
-        if self.max_grad_norm is not None and not checks.as_float("max_grad_norm", self.max_grad_norm) >= 0:
+        if self.max_grad_norm is not None and not as_float("max_grad_norm", self.max_grad_norm) >= 0:
             raise ValueError(f"max_grad_norm must be None or a number >= 0, got {self.max_grad_norm!r}")
         if self.nonfinite not in ("propagate", "raise", "skip"):
             raise ValueError(f"nonfinite must be 'propagate', 'raise' or 'skip', got {self.nonfinite!r}")
@@ -380,14 +414,15 @@ class ElementwiseOptimizer(Optimizer):
     def _state_of(self, position: int) -> dict[str, Any]:
         entry = self._entries[position]
         clock = self._clock_of(entry)
-        return {} if clock is None else {**self.clock_to_state(clock), **entry.state}
+        of_clock = None if clock is None else self.clock_to_state(clock)
+        return {} if of_clock is None else {**of_clock, **entry.state}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
         parameter = self._parameters[position]
         if key not in self.clock_names:
             return checked_values(value, parameter, f"state {key!r}")
         low = 0 if key == "step" else -math.inf
-        return checks.Number("state", low)(f"state {key!r} of {label(parameter)}", value)
+        return Number("state", low)(f"state {key!r} of {label(parameter)}", value)
 
     def _replacing_state(
         self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]
@@ -413,6 +448,21 @@ class Common(TypedDict, total=False):
     project: Callable[[Array], Any] | None
     max_grad_norm: float | None
     nonfinite: str
+
+
+class Flags(Common, total=False):
+    """The same, and those flags that torch takes by keyword only; each class has some of them."""
+
+    maximize: bool
+    capturable: bool
+    differentiable: bool
+    fused: bool | None
+
+
+class AllFlags(Flags, total=False):
+    """The same where torch takes ``foreach`` by keyword only, too."""
+
+    foreach: bool | None
 
 
 def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:

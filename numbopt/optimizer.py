@@ -43,7 +43,11 @@ class GroupOptions:
         The parameters of the group.
     size : int
         Their number.
+    named : Options
+        Those options that the class of the optimizer declares, where an optimizer wants them as a named tuple.
     """
+
+    named: checks.Options
 
     def __init__(self, params: tuple[Parameter, ...], values: dict[str, Any], common: tuple[float, ...]) -> None:
         self.values = values

@@ -12,7 +12,7 @@ from numbopt._kernels.rule import Rule
 from numbopt._launch.calls import run
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 from numbopt.optimizer import Optimizer
-from numbopt.options import as_float
+from numbopt.options import Options, as_float
 from numbopt.parameter import Parameter, checked_values
 from numbopt.wrappers.accumulate import values_by_name, values_in_order, zeros_like
 from numbopt.wrappers.wrapper import Wrapper
@@ -116,9 +116,9 @@ class _Averager(ElementwiseOptimizer):
         return (options["n_averaged"],)
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         (n_averaged,) = clock
-        return (n_averaged + 1,), options["average"].scalars(n_averaged)
+        return (n_averaged + 1,), o.average.scalars(n_averaged)
 
 
 class AveragedParameters:
