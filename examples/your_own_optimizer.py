@@ -20,6 +20,7 @@ def signed(size, x):
     return math.copysign(size, x) if x < -x or x > -x else x
 
 
+@numbopt.rule(state="exp_avg", scalars="one_minus_beta1 one_minus_beta2 lr")
 def lion(p, g, state, h):
     """Return the new value of one parameter and of its state; numbopt compiles this for all of them."""
     (m,) = state
@@ -31,7 +32,7 @@ def lion(p, g, state, h):
 class Lion(numbopt.ElementwiseOptimizer):
     """Lion: p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p); m = beta2 * m + (1 - beta2) * g."""
 
-    rule = numbopt.Rule(lion, state=("exp_avg",), scalars=("one_minus_beta1", "one_minus_beta2", "lr"))
+    rule = lion
     options = {"lr": numbopt.options.LR, "betas": numbopt.options.BETAS, "weight_decay": numbopt.options.WEIGHT_DECAY}  # noqa: RUF012
     decoupled_weight_decay = True
 
@@ -39,11 +40,11 @@ class Lion(numbopt.ElementwiseOptimizer):
         super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize))
 
     @staticmethod
-    def advance(options, clock):
+    def advance(o, clock):
         """Return the clock after this step and the scalars of the rule: computed once a step, in double precision."""
         (step,) = clock
-        beta1, beta2 = options["betas"]
-        return (step + 1,), (1 - beta1, 1 - beta2, options["lr"])
+        beta1, beta2 = o.betas
+        return (step + 1,), (1 - beta1, 1 - beta2, o.lr)
 
 
 L2 = 0.01  # a penalty in the loss gives all solvers the same minimum, which decoupled weight decay would not

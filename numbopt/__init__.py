@@ -9,7 +9,7 @@ array([ 1.9, -0.9])
 """
 
 from numbopt import cuda, lr_scheduler, options, schedules
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import Rule, rule
 from numbopt._launch.threads import get_num_threads, set_num_threads
 from numbopt._minimize.front import minimize, scipy_method
 from numbopt.algorithms.adadelta import Adadelta
@@ -81,6 +81,7 @@ __all__ = [
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
     "required",
+    "rule",
     "save",
     "schedules",
     "scipy_method",

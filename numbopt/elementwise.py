@@ -1,5 +1,7 @@
 """ElementwiseOptimizer: from a rule, the names of its state and its scalars to an optimizer."""
 
+import functools
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -7,7 +9,6 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
-from numbopt import options as checks
 from numbopt._devices.arrays import Array, DeviceArray, copying, to_host
 from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch.calls import Calls, run, setting
@@ -16,14 +17,31 @@ from numbopt._launch.tables import Clock as Clock
 from numbopt._launch.tables import Tables, are_arrays, kind_of
 from numbopt._parameters.gradients import Gradients
 from numbopt.optimizer import Optimizer
+from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, named
 from numbopt.parameter import Parameter, checked_values, label
+
+
+class _Signature:
+    """What `inspect.signature` shows of a class: its constructor, with the flags that ``**common`` stands for."""
+
+    def __get__(self, instance: Any, cls: "type[ElementwiseOptimizer]") -> inspect.Signature:
+        signature = inspect.signature(functools.partial(cls.__init__, instance))
+        shown = list(signature.parameters.values())
+        if shown and shown[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            types = AllFlags.__annotations__
+            shown[-1:-1] = [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=COMMON[name][1], annotation=types[name])
+                for name in cls.torch_flags
+            ]
+        return signature.replace(parameters=shown)
 
 
 class ElementwiseOptimizer(Optimizer):
     """An optimizer whose rule computes each element for itself.
 
     A subclass states its `rule`, its `options` with their checks, a constructor with the defaults and `advance`, and
-    has groups, state, hooks, state dicts and all loops.
+    has groups, state, hooks, state dicts and all loops. Its constructor hands on as ``**common`` what all share: the
+    arguments below.
 
     Parameters
     ----------
@@ -44,6 +62,12 @@ class ElementwiseOptimizer(Optimizer):
         What a step does about a gradient with NaN or infinity: use it as it is; raise a ValueError that names the
         parameter, with nothing changed; or change nothing and count it in `skipped_steps`.
 
+    maximize : bool
+        Go up instead of down. An option of groups, as those that follow.
+    foreach, capturable, fused, differentiable
+        For compatibility with torch: each class accepts those that torch's class has. ``differentiable=True`` is
+        refused, the others change nothing.
+
     Attributes
     ----------
     max_grad_norm, nonfinite
@@ -58,7 +82,12 @@ class ElementwiseOptimizer(Optimizer):
     ``1 - lr * weight_decay``. Complex parameters are updated as their real and imaginary parts.
     """
 
-    common_options = checks.COMMON | checks.CONSTRAINTS
+    common_options = COMMON | CONSTRAINTS
+
+    torch_flags: ClassVar[tuple[str, ...]] = ()
+    """Those of the options in `COMMON` that torch's class has and the constructor takes as ``**common``."""
+
+    __signature__ = _Signature()
 
     rule: ClassVar[Rule]
     """The formula; `rule_for` may choose another one by the options of a group."""
@@ -76,15 +105,16 @@ class ElementwiseOptimizer(Optimizer):
         *,
         max_grad_norm: float | None = None,
         nonfinite: str = "propagate",
-        **constraints: Any,
+        **common: Any,
     ) -> None:
-        unknown = constraints.keys() - checks.CONSTRAINTS.keys()
+        unknown = common.keys() - {*CONSTRAINTS, *self.torch_flags}
         if unknown:
             raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {min(unknown)!r}")
         self.max_grad_norm, self.nonfinite = max_grad_norm, nonfinite
         self.skipped_steps = 0
         self._check_guards()
-        super().__init__(params, {**defaults, **constraints})
+        flags = {name: COMMON[name][1] for name in self.torch_flags if name not in defaults}
+        super().__init__(params, {**defaults, **flags, **common})
 
     # ---- what an algorithm states
 
@@ -109,21 +139,23 @@ class ElementwiseOptimizer(Optimizer):
         return {}
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock | None, tuple[float, ...]]:
+    def advance(o: Any, clock: Clock) -> tuple[Clock | None, tuple[float, ...]]:
         """Return the clock after a step, and the scalars of that step in the order of ``rule.scalars``.
+
+        If it always returns clocks and scalars of the same types, Numba compiles it as it stands.
 
         Parameters
         ----------
-        options : dict
-            The checked options of a group: floats, tuples of floats, bools.
+        o : named tuple
+            The checked options of a group: floats, tuples of floats, bools, read as ``o.lr`` or ``o["lr"]``.
         clock : tuple
             Before the step.
         """
         raise NotImplementedError
 
     @classmethod
-    def clock_to_state(cls, clock: Clock) -> dict[str, Any]:
-        """Return the clock as entries of a state."""
+    def clock_to_state(cls, clock: Clock) -> dict[str, Any] | None:
+        """Return the clock as entries of a state, or None if there is no state yet."""
         return dict(zip(cls.clock_names, clock, strict=True))
 
     @classmethod
@@ -145,7 +177,7 @@ class ElementwiseOptimizer(Optimizer):
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         values = super()._checked_options(group)
-        if values["bounds"] is not checks.UNBOUNDED:
+        if values["bounds"] is not UNBOUNDED:
             for parameter in group.get("params", ()):
                 _check_bounds(parameter, values["bounds"])
         return values
@@ -153,12 +185,14 @@ class ElementwiseOptimizer(Optimizer):
     def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
         added = parameters[len(self._parameters) :]
         calls = [*self._tables.adding(added), *setting(self, _gradients=Gradients(parameters))]
-        if options["bounds"] is not checks.UNBOUNDED:
+        if options["bounds"] is not UNBOUNDED:
             for parameter in added:
                 calls += _moving_inside(parameter, options["bounds"])
         return calls
 
     def _options_changed(self) -> None:
+        for known in self._group_options:
+            known.options = named(self.options, known.values)
         kinds = [
             (self.rule_for(known.options), id(group.get("bounds")) if are_arrays(known.bounds) else None)
             for known, group in zip(self._group_options, self.param_groups, strict=True)
@@ -220,7 +254,7 @@ class ElementwiseOptimizer(Optimizer):
         return self._grad_norm()
 
     def _check_guards(self) -> None:
-        if self.max_grad_norm is not None and not checks.as_float("max_grad_norm", self.max_grad_norm) >= 0:
+        if self.max_grad_norm is not None and not as_float("max_grad_norm", self.max_grad_norm) >= 0:
             raise ValueError(f"max_grad_norm must be None or a number >= 0, got {self.max_grad_norm!r}")
         if self.nonfinite not in ("propagate", "raise", "skip"):
             raise ValueError(f"nonfinite must be 'propagate', 'raise' or 'skip', got {self.nonfinite!r}")
@@ -250,14 +284,15 @@ class ElementwiseOptimizer(Optimizer):
 
     def _state_of(self, position: int) -> dict[str, Any]:
         clock = self._tables.clock_of(position)
-        return {} if clock is None else {**self.clock_to_state(clock), **self._tables.arrays_of(position)}
+        of_clock = None if clock is None else self.clock_to_state(clock)
+        return {} if of_clock is None else {**of_clock, **self._tables.arrays_of(position)}
 
     def _checked_state(self, position: int, key: str, value: Any) -> Any:
         parameter = self._parameters[position]
         if key not in self.clock_names:
             return checked_values(value, parameter, f"state {key!r}")
         low = 0 if key == "step" else -math.inf
-        return checks.Number("state", low)(f"state {key!r} of {label(parameter)}", value)
+        return Number("state", low)(f"state {key!r} of {label(parameter)}", value)
 
     def _replacing_state(self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]) -> Calls:
         arrays = {
@@ -275,6 +310,21 @@ class Common(TypedDict, total=False):
     project: Callable[[Array], Any] | None
     max_grad_norm: float | None
     nonfinite: str
+
+
+class Flags(Common, total=False):
+    """The same, and those flags that torch takes by keyword only; each class has some of them."""
+
+    maximize: bool
+    capturable: bool
+    differentiable: bool
+    fused: bool | None
+
+
+class AllFlags(Flags, total=False):
+    """The same where torch takes ``foreach`` by keyword only, too."""
+
+    foreach: bool | None
 
 
 def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:

@@ -39,6 +39,8 @@ class GroupOptions:
         The parameters of the group.
     values : dict
         The options.
+    options : dict or Options
+        The same in the form that algorithms take.
     common : object
         Whatever the optimizer derives from them for every step.
     """
@@ -49,7 +51,8 @@ class GroupOptions:
 
     def take(self, values: dict[str, Any], common: Any) -> None:
         """Use other options."""
-        self.values = self.options = values
+        self.values: dict[str, Any] = values
+        self.options: Any = values
         self.common = common
         self.bounds = values.get("bounds", checks.UNBOUNDED)
 

@@ -5,9 +5,11 @@ or raises a TypeError or ValueError that says what would be right.
 """
 
 import contextlib
+import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -227,3 +229,42 @@ CONSTRAINTS: dict[str, tuple[Check, Any]] = {"bounds": (bounds, None), "project"
 
 NOTES = frozenset({"name", "initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum", "use_beta1"})
 """Keys that schedulers and users write into groups and that no optimizer reads."""
+
+
+class Options:
+    """The options of a group as `advance` gets them: a named tuple of those that the class declares, as in ``o.lr``.
+
+    Numba takes them as they stand. Plain Python may also use them like a dict of all options of the group.
+    """
+
+    by_name: Mapping[str, Any] = {}
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the option of that name, or the value at that place of the tuple."""
+        return self.by_name[key] if isinstance(key, str) else super().__getitem__(key)  # type: ignore[misc]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an option of that name."""
+        return name in self.by_name
+
+    def __repr__(self) -> str:
+        """Show all options of the group."""
+        return repr(self.by_name)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what a dict has: `get`, `keys`, `items`."""
+        return getattr(self.by_name, name)
+
+
+def named(names: Iterable[str], values: Mapping[str, Any]) -> Options:
+    """Return those of a group's options that have one of ``names`` as a named tuple, which knows the others, too."""
+    kind = _options_type(tuple(names))
+    options: Options = kind._make(values[name] for name in names)
+    options.by_name = values
+    return options
+
+
+@functools.cache
+def _options_type(names: tuple[str, ...]) -> Any:
+    # A name that Python keeps for itself, as "lambda", is renamed; ``o["lambda"]`` finds it.
+    return type("Options", (Options, namedtuple("Options", names, rename=True)), {})

@@ -295,7 +295,7 @@ def test_copy_to():
 @pytest.mark.parametrize(
     ("others", "error", "text"),
     [
-        ([np.zeros(2)], ValueError, "1 parameters for 2 averages"),
+        ([np.zeros(2)], ValueError, "1 parameters, asked for are 2 averages"),
         ([np.zeros(2), np.zeros(4, complex)], ValueError, "shape"),
         ([np.zeros(2), np.zeros(3)], TypeError, "complex128"),
         (np.zeros(2), TypeError, "put it in a list"),
@@ -354,7 +354,7 @@ def test_state_dict_is_a_copy_and_goes_by_name():
     ("state", "error", "text"),
     [
         ({}, ValueError, "not a state dict of AveragedParameters"),
-        ({"n_averaged": 1, "averages": [np.ones(2)]}, ValueError, "1 parameters for 2"),
+        ({"n_averaged": 1, "averages": [np.ones(2)]}, ValueError, "1 parameters, asked for are 2"),
         ({"n_averaged": 1, "averages": [np.ones(2), np.ones(4)]}, ValueError, "shape"),
         ({"n_averaged": 1, "averages": [np.ones(2), None]}, ValueError, "None"),
         ({"n_averaged": 1, "averages": [np.ones(2), np.ones(3, complex)]}, TypeError, "complex"),

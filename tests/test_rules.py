@@ -10,6 +10,7 @@ import pytest
 from cases import CASES, DTYPES
 
 import numbopt
+from numbopt.options import named
 
 STEPS = range(1, 6)
 
@@ -17,7 +18,7 @@ STEPS = range(1, 6)
 def options_of(case):
     """The options of a case as the plain, checked values that rules and scalars are made from."""
     optimizer = getattr(numbopt, case.cls)([np.zeros(1)], **case.options)
-    return type(optimizer), optimizer._checked_options(optimizer.param_groups[0])
+    return type(optimizer), named(optimizer.options, optimizer._checked_options(optimizer.param_groups[0]))
 
 
 RULES = {cls.rule_for(options): (cls, options) for cls, options in map(options_of, CASES)}
@@ -117,7 +118,7 @@ def test_rule_runs_in_a_compiled_loop_of_the_user():
 
     x = np.array([2.0])
     optimizer = numbopt.Adam([x], lr=0.1)
-    options = optimizer.param_groups[0]
+    options = named(numbopt.Adam.options, optimizer.param_groups[0])
     clock, scalars = (0,), []
     for _ in range(20):
         clock, values = numbopt.Adam.advance(options, clock)

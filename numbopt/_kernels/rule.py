@@ -27,7 +27,7 @@ class CommonScalars(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """The formula of an algorithm and the names of what it works with.
+    """The formula of an algorithm and the names of what it works with; `rule` makes one from a function.
 
     The function computes one element: ``rule(p, g, state, h) -> (p, state)`` with the parameter ``p``, the gradient
     ``g``, a tuple ``state`` and the scalars ``h``, read as ``h.name``. It is compiled for the CPU and CUDA, so it uses
@@ -40,6 +40,10 @@ class Rule(NamedTuple):
     """Names of the state arrays, in the order of the tuple ``state``."""
     scalars: tuple[str, ...] = ()
     """Names of the scalars in ``h``, in the order in which `advance` gives them."""
+
+    def __call__(self, p: Any, g: Any, state: tuple[Any, ...], h: Any) -> Any:
+        """Compute one element in plain Python."""
+        return self.function(p, g, state, h)
 
     @functools.cache  # noqa: B019  # rules live as long as their modules
     def compiled(self) -> Any:
@@ -74,6 +78,33 @@ class Rule(NamedTuple):
 
 
 MAX_STATE_ARRAYS = 3
+
+
+def rule(*, state: str = "", scalars: str = "") -> Callable[[Callable[..., Any]], Rule]:
+    """Return a decorator that makes a `Rule` of a formula.
+
+    Parameters
+    ----------
+    state : str
+        Names of the state arrays, separated by spaces.
+    scalars : str
+        Names of the scalars in ``h``, in the order in which `advance` gives them.
+
+    Examples
+    --------
+    >>> import numbopt
+    >>> from types import SimpleNamespace
+    >>> @numbopt.rule(state="velocity", scalars="momentum lr")
+    ... def heavy_ball(p, g, state, h):
+    ...     (v,) = state
+    ...     v = h.momentum * v - h.lr * g
+    ...     return p + v, (v,)
+    >>> heavy_ball.state, heavy_ball.scalars
+    (('velocity',), ('momentum', 'lr'))
+    >>> heavy_ball(1.0, 0.5, (0.0,), SimpleNamespace(momentum=0.9, lr=0.5))
+    (0.75, (-0.25,))
+    """
+    return lambda function: Rule(function, tuple(state.split()), tuple(scalars.split()))
 
 
 def update_element(p, g, state, lower, upper, h):

@@ -73,6 +73,8 @@ def matched_groups(
     result = [merged(ours, theirs) for ours, theirs in pairs]
     numbers = [number for group in loaded for number in group["params"]]
     loaded_names = [name for group in loaded for name in group.get("param_names", ())]
+    if loaded_names and len(loaded_names) != len(numbers):
+        raise ValueError(f"loaded state dict has {len(loaded_names)} names for {len(numbers)} parameters")
     if loaded_names and None not in names:
         numbers = in_order(dict(zip(loaded_names, numbers, strict=True)), names, "the loaded state dict")
         loaded_names = list(names)

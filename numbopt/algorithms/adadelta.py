@@ -1,15 +1,15 @@
 """Adadelta."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import rule
 from numbopt.algorithms._arithmetic import weighted
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.elementwise import Clock, ElementwiseOptimizer, Flags
+from numbopt.options import EPS, LR, WEIGHT_DECAY, Number, Options
 
 
+@rule(state="square_avg acc_delta", scalars="rho one_minus_rho lr eps")
 def adadelta(p, g, state, h):
     """Go down the gradient in the units of the parameter."""
     v, u = state
@@ -40,12 +40,8 @@ class Adadelta(ElementwiseOptimizer):
         :math:`\epsilon`, keeps the denominator from zero and lets the first steps begin.
     weight_decay : float
         Factor of the parameter that is added to the gradient.
-    maximize : bool
-        Go up instead of down.
-    foreach, capturable, differentiable
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
-    **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+    foreach, **common
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -66,12 +62,13 @@ class Adadelta(ElementwiseOptimizer):
     True
     """
 
-    rule = Rule(adadelta, state=("square_avg", "acc_delta"), scalars=("rho", "one_minus_rho", "lr", "eps"))
+    rule = adadelta
+    torch_flags = ("capturable", "maximize", "differentiable")
     options: ClassVar = {
-        "lr": checks.LR,
-        "rho": checks.Number("rho value", low=0, high=1),
-        "eps": checks.EPS,
-        "weight_decay": checks.WEIGHT_DECAY,
+        "lr": LR,
+        "rho": Number("rho value", low=0, high=1),
+        "eps": EPS,
+        "weight_decay": WEIGHT_DECAY,
     }
 
     def __init__(
@@ -82,26 +79,11 @@ class Adadelta(ElementwiseOptimizer):
         eps: float = 1e-6,
         weight_decay: float = 0,
         foreach: bool | None = None,
-        *,
-        capturable: bool = False,
-        maximize: bool = False,
-        differentiable: bool = False,
-        **common: Unpack[Common],
+        **common: Unpack[Flags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "rho": rho,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "capturable": capturable,
-            "maximize": maximize,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults, **common)
+        super().__init__(params, dict(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, foreach=foreach), **common)
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
-        rho = options["rho"]
-        return (clock[0] + 1,), (rho, 1 - rho, options["lr"], options["eps"])
+        return (clock[0] + 1,), (o.rho, 1 - o.rho, o.lr, o.eps)

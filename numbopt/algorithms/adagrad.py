@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt._kernels.rule import rule
+from numbopt.elementwise import Clock, ElementwiseOptimizer, Flags
+from numbopt.options import EPS, LR, WEIGHT_DECAY, Number, Options
 
 
+@rule(state="sum", scalars="step_size eps")
 def adagrad(p, g, state, h):
     """Go down the gradient over the root of the sum of all squares."""
     (s,) = state
@@ -37,12 +38,8 @@ class Adagrad(ElementwiseOptimizer):
         :math:`s_0`.
     eps : float
         :math:`\epsilon`, keeps the denominator from zero.
-    maximize : bool
-        Go up instead of down.
-    foreach, differentiable, fused
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
-    **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+    foreach, **common
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -64,13 +61,14 @@ class Adagrad(ElementwiseOptimizer):
     True
     """
 
-    rule = Rule(adagrad, state=("sum",), scalars=("step_size", "eps"))
+    rule = adagrad
+    torch_flags = ("maximize", "differentiable", "fused")
     options: ClassVar = {
-        "lr": checks.LR,
-        "lr_decay": checks.Number("lr_decay value", low=0),
-        "weight_decay": checks.WEIGHT_DECAY,
-        "initial_accumulator_value": checks.Number("initial_accumulator_value value", low=0),
-        "eps": checks.EPS,
+        "lr": LR,
+        "lr_decay": Number("lr_decay value", low=0),
+        "weight_decay": WEIGHT_DECAY,
+        "initial_accumulator_value": Number("initial_accumulator_value value", low=0),
+        "eps": EPS,
     }
 
     def __init__(
@@ -82,24 +80,11 @@ class Adagrad(ElementwiseOptimizer):
         initial_accumulator_value: float = 0,
         eps: float = 1e-10,
         foreach: bool | None = None,
-        *,
-        maximize: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[Flags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "lr_decay": lr_decay,
-            "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value,
-            "eps": eps,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
-        super().__init__(params, defaults, **common)
+        defaults = dict(lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, eps=eps, foreach=foreach)
+        start = dict(initial_accumulator_value=initial_accumulator_value)
+        super().__init__(params, defaults | start, **common)
 
     @classmethod
     def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float]:
@@ -107,7 +92,7 @@ class Adagrad(ElementwiseOptimizer):
         return {"sum": options["initial_accumulator_value"]}
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
         (before,) = clock
-        return (before + 1,), (options["lr"] / (1 + before * options["lr_decay"]), options["eps"])
+        return (before + 1,), (o.lr / (1 + before * o.lr_decay), o.eps)

@@ -4,12 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import Rule, rule
 from numbopt.algorithms._arithmetic import larger, weighted
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Options, flag
+
+_SCALARS = "beta1 one_minus_beta1 beta2 one_minus_beta2 step_size rsqrt_bias2 eps"
 
 
+@rule(state="exp_avg exp_avg_sq", scalars=_SCALARS)
 def adam(p, g, state, h):
     """Go along the mean gradient over the root of the mean square."""
     m, v = state
@@ -17,6 +20,7 @@ def adam(p, g, state, h):
     return p - h.step_size * (m / (math.sqrt(v) * h.rsqrt_bias2 + h.eps)), (m, v)
 
 
+@rule(state="exp_avg exp_avg_sq max_exp_avg_sq", scalars=_SCALARS)
 def amsgrad(p, g, state, h):
     """Go along the mean gradient over the root of the largest mean square so far."""
     m, v, v_max = state
@@ -54,14 +58,10 @@ class Adam(ElementwiseOptimizer):
         Factor :math:`\lambda` of the parameter that is added to the gradient.
     amsgrad : bool
         Use AMSGrad.
-    foreach, capturable, differentiable, fused
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
-    maximize : bool
-        Go up instead of down.
     decoupled_weight_decay : bool
         Multiply the parameter by :math:`1 - \gamma \lambda` instead of adding to the gradient, as `AdamW` does.
     **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -84,13 +84,14 @@ class Adam(ElementwiseOptimizer):
     True
     """
 
+    torch_flags = ("foreach", "maximize", "capturable", "differentiable", "fused")
     options: ClassVar = {
-        "lr": checks.LR,
-        "betas": checks.BETAS,
-        "eps": checks.EPS,
-        "weight_decay": checks.WEIGHT_DECAY,
-        "amsgrad": checks.flag,
-        "decoupled_weight_decay": checks.flag,
+        "lr": LR,
+        "betas": BETAS,
+        "eps": EPS,
+        "weight_decay": WEIGHT_DECAY,
+        "amsgrad": flag,
+        "decoupled_weight_decay": flag,
     }
 
     def __init__(
@@ -102,47 +103,24 @@ class Adam(ElementwiseOptimizer):
         weight_decay: float = 0,
         amsgrad: bool = False,
         *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
-        **common: Unpack[Common],
+        **common: Unpack[AllFlags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
-        super().__init__(params, defaults, **common)
+        defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        variants = dict(amsgrad=amsgrad, decoupled_weight_decay=decoupled_weight_decay)
+        super().__init__(params, defaults | variants, **common)
 
     @classmethod
     def rule_for(cls, options: Mapping[str, Any]) -> Rule:
         """Return the rule with or without AMSGrad."""
-        return _AMSGRAD if options["amsgrad"] else _ADAM
+        return amsgrad if options["amsgrad"] else adam
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
         step = clock[0] + 1
-        beta1, beta2 = options["betas"]
-        step_size = options["lr"] / (1 - beta1**step)
-        rsqrt_bias2 = 1 / math.sqrt(1 - beta2**step)
-        return (step,), (beta1, 1 - beta1, beta2, 1 - beta2, step_size, rsqrt_bias2, options["eps"])
-
-
-_ADAM = Rule(
-    adam,
-    state=("exp_avg", "exp_avg_sq"),
-    scalars=("beta1", "one_minus_beta1", "beta2", "one_minus_beta2", "step_size", "rsqrt_bias2", "eps"),
-)
-_AMSGRAD = _ADAM._replace(function=amsgrad, state=(*_ADAM.state, "max_exp_avg_sq"))
+        beta1, beta2 = o.betas
+        t = float(step)  # Numba rounds powers with an integer as the exponent otherwise than Python does
+        step_size = o.lr / (1 - beta1**t)
+        rsqrt_bias2 = 1 / math.sqrt(1 - beta2**t)
+        return (step,), (beta1, 1 - beta1, beta2, 1 - beta2, step_size, rsqrt_bias2, o.eps)

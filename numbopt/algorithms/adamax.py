@@ -1,14 +1,14 @@
 """Adamax: Adam with the infinity norm."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import rule
 from numbopt.algorithms._arithmetic import larger, weighted
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.elementwise import Clock, ElementwiseOptimizer, Flags
+from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Options
 
 
+@rule(state="exp_avg exp_inf", scalars="beta1 one_minus_beta1 beta2 step_size eps")
 def adamax(p, g, state, h):
     """Go along the mean gradient over the decaying maximum of gradients."""
     m, u = state
@@ -37,12 +37,8 @@ class Adamax(ElementwiseOptimizer):
         :math:`\epsilon`, keeps the denominator from zero.
     weight_decay : float
         Factor of the parameter that is added to the gradient.
-    maximize : bool
-        Go up instead of down.
-    foreach, differentiable, capturable
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
-    **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+    foreach, **common
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -63,12 +59,9 @@ class Adamax(ElementwiseOptimizer):
     True
     """
 
-    rule = Rule(
-        adamax,
-        state=("exp_avg", "exp_inf"),
-        scalars=("beta1", "one_minus_beta1", "beta2", "step_size", "eps"),
-    )
-    options: ClassVar = {"lr": checks.LR, "betas": checks.BETAS, "eps": checks.EPS, "weight_decay": checks.WEIGHT_DECAY}
+    rule = adamax
+    torch_flags = ("maximize", "differentiable", "capturable")
+    options: ClassVar = {"lr": LR, "betas": BETAS, "eps": EPS, "weight_decay": WEIGHT_DECAY}
 
     def __init__(
         self,
@@ -78,27 +71,14 @@ class Adamax(ElementwiseOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0,
         foreach: bool | None = None,
-        *,
-        maximize: bool = False,
-        differentiable: bool = False,
-        capturable: bool = False,
-        **common: Unpack[Common],
+        **common: Unpack[Flags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
+        defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, foreach=foreach)
         super().__init__(params, defaults, **common)
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
         step = clock[0] + 1
-        beta1, beta2 = options["betas"]
-        return (step,), (beta1, 1 - beta1, beta2, options["lr"] / (1 - beta1**step), options["eps"])
+        beta1, beta2 = o.betas
+        return (step,), (beta1, 1 - beta1, beta2, o.lr / (1 - beta1 ** float(step)), o.eps)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from numbopt.algorithms.adam import Adam
-from numbopt.elementwise import Common
+from numbopt.elementwise import AllFlags
 
 
 class AdamW(Adam):
@@ -14,22 +14,12 @@ class AdamW(Adam):
     ----------
     params : iterable
         Parameters, arrays, pairs of name and parameter, or groups; see `Optimizer`.
-    lr : float
-        Learning rate :math:`\gamma`.
-    betas : pair of float
-        Decay rates of the running means, in [0, 1).
-    eps : float
-        Keeps the denominator from zero.
+    lr, betas, eps, amsgrad
+        As for `Adam`.
     weight_decay : float
         Decoupled weight decay :math:`\lambda`.
-    amsgrad : bool
-        Use AMSGrad.
-    maximize : bool
-        Go up instead of down.
-    foreach, capturable, differentiable, fused
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
     **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+        See `ElementwiseOptimizer`.
 
     References
     ----------
@@ -53,29 +43,9 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[AllFlags],
     ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            decoupled_weight_decay=True,
-            **common,
-        )
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, decoupled_weight_decay=True, **common)
 
     def _loaded_group(self, ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         """Keep the decay decoupled whatever a state dict, of Adam for example, says."""

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import rule
 from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.options import LR, WEIGHT_DECAY, Number, Options
 
 
+@rule(state="ax", scalars="shrink_lambd eta mu averaging")
 def asgd(p, g, state, h):
     """Go down the gradient by a falling step, and average the parameters."""
     (average,) = state
@@ -38,12 +39,8 @@ class ASGD(ElementwiseOptimizer):
         Step :math:`t_0` at which averaging starts.
     weight_decay : float
         Factor of the parameter that is added to the gradient.
-    foreach, differentiable, capturable
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
-    maximize : bool
-        Go up instead of down.
-    **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+    foreach, maximize, differentiable, capturable, **common
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -65,14 +62,14 @@ class ASGD(ElementwiseOptimizer):
     True
     """
 
-    rule = Rule(asgd, state=("ax",), scalars=("shrink_lambd", "eta", "mu", "averaging"))
+    rule = asgd
     clock_names = ("step", "eta", "mu")
     options: ClassVar = {
-        "lr": checks.LR,
-        "lambd": checks.Number("lambd value"),
-        "alpha": checks.Number("alpha value"),
-        "t0": checks.Number("t0 value", finite=False),
-        "weight_decay": checks.WEIGHT_DECAY,
+        "lr": LR,
+        "lambd": Number("lambd value"),
+        "alpha": Number("alpha value"),
+        "t0": Number("t0 value", finite=False),
+        "weight_decay": WEIGHT_DECAY,
     }
 
     def __init__(
@@ -89,18 +86,9 @@ class ASGD(ElementwiseOptimizer):
         capturable: bool = False,
         **common: Unpack[Common],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "lambd": lambd,
-            "alpha": alpha,
-            "t0": t0,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults, **common)
+        defaults = dict(lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay)
+        flags = dict(foreach=foreach, maximize=maximize, differentiable=differentiable, capturable=capturable)
+        super().__init__(params, defaults | flags, **common)
 
     @classmethod
     def initial_clock(cls, options: Mapping[str, Any]) -> Clock:
@@ -108,13 +96,13 @@ class ASGD(ElementwiseOptimizer):
         return (0, options["lr"], 1.0)
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
         before, eta, mu = clock
-        step, lr, lambd = before + 1, options["lr"], options["lambd"]
-        fall = 1 + lambd * lr * step
+        step = before + 1
+        fall = 1 + o.lambd * o.lr * step
         if fall <= 0:  # its powers are complex
             raise ArithmeticError("1 + lambd * lr * step is not positive, use a larger lambd or a smaller lr")
-        next_eta = lr / fall ** options["alpha"]
-        next_mu = 1 / max(1, step - options["t0"])
-        return (step, next_eta, next_mu), (1 - lambd * eta, eta, mu, mu != 1)
+        next_eta = o.lr / fall**o.alpha
+        next_mu = 1 / max(1, step - o.t0)
+        return (step, next_eta, next_mu), (1 - o.lambd * eta, eta, mu, mu != 1)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from numbopt import options as checks
 from numbopt._kernels.quasi_newton import state as qn
+from numbopt.options import integer, one_of
 from numbopt.vectorwise import VectorOptimizer
 
 
@@ -75,8 +75,8 @@ class LBFGS(VectorOptimizer):
 
     options: ClassVar = {
         **VectorOptimizer.options,
-        "history_size": checks.integer(low=1),
-        "line_search_fn": checks.one_of(None, "strong_wolfe"),
+        "history_size": integer(low=1),
+        "line_search_fn": one_of(None, "strong_wolfe"),
     }
 
     def __init__(
@@ -90,16 +90,11 @@ class LBFGS(VectorOptimizer):
         history_size: int = 100,
         line_search_fn: str | None = None,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "max_iter": max_iter,
-            "max_eval": max_eval,
-            "tolerance_grad": tolerance_grad,
-            "tolerance_change": tolerance_change,
-            "history_size": history_size,
-            "line_search_fn": line_search_fn,
-        }
-        super().__init__(params, defaults)
+        defaults = dict(
+            lr=lr, max_iter=max_iter, max_eval=max_eval, history_size=history_size, line_search_fn=line_search_fn
+        )
+        tolerances = dict(tolerance_grad=tolerance_grad, tolerance_change=tolerance_change)
+        super().__init__(params, defaults | tolerances)
 
     def core_rule(self, options: Mapping[str, Any]) -> int:
         """Return the rule with or without a line search."""

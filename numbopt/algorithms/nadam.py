@@ -4,12 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import rule
 from numbopt.algorithms.adam import moments
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Number, Options, flag
 
 
+@rule(
+    state="exp_avg exp_avg_sq",
+    scalars="beta1 one_minus_beta1 beta2 one_minus_beta2 inverse_bias2 gradient_step momentum_step eps",
+)
 def nadam(p, g, state, h):
     """Go along a mix of this gradient and the mean gradient over the root of the mean square."""
     m, v = state
@@ -44,12 +48,8 @@ class NAdam(ElementwiseOptimizer):
         :math:`\psi`, how fast the momentum :math:`\mu_t` grows to :math:`\beta_1`.
     decoupled_weight_decay : bool
         Multiply the parameter by :math:`1 - \gamma \lambda` instead of adding to the gradient.
-    maximize : bool
-        Go up instead of down.
-    foreach, capturable, differentiable
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
     **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -70,28 +70,16 @@ class NAdam(ElementwiseOptimizer):
     True
     """
 
-    rule = Rule(
-        nadam,
-        state=("exp_avg", "exp_avg_sq"),
-        scalars=(
-            "beta1",
-            "one_minus_beta1",
-            "beta2",
-            "one_minus_beta2",
-            "inverse_bias2",
-            "gradient_step",
-            "momentum_step",
-            "eps",
-        ),
-    )
+    rule = nadam
     clock_names = ("step", "mu_product")
+    torch_flags = ("foreach", "maximize", "capturable", "differentiable")
     options: ClassVar = {
-        "lr": checks.LR,
-        "betas": checks.BETAS,
-        "eps": checks.EPS,
-        "weight_decay": checks.WEIGHT_DECAY,
-        "momentum_decay": checks.Number("momentum_decay value", low=0),
-        "decoupled_weight_decay": checks.flag,
+        "lr": LR,
+        "betas": BETAS,
+        "eps": EPS,
+        "weight_decay": WEIGHT_DECAY,
+        "momentum_decay": Number("momentum_decay value", low=0),
+        "decoupled_weight_decay": flag,
     }
 
     def __init__(
@@ -103,26 +91,11 @@ class NAdam(ElementwiseOptimizer):
         weight_decay: float = 0,
         momentum_decay: float = 4e-3,
         decoupled_weight_decay: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        **common: Unpack[Common],
+        **common: Unpack[AllFlags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum_decay": momentum_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults, **common)
+        defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        decay = dict(momentum_decay=momentum_decay, decoupled_weight_decay=decoupled_weight_decay)
+        super().__init__(params, defaults | decay, **common)
 
     @classmethod
     def initial_clock(cls, options: Mapping[str, Any]) -> Clock:
@@ -130,15 +103,15 @@ class NAdam(ElementwiseOptimizer):
         return (0, 1.0)
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
         step, mu_product = clock[0] + 1, clock[1]
-        lr, (beta1, beta2), decay = options["lr"], options["betas"], options["momentum_decay"]
-        mu = beta1 * (1 - 0.5 * 0.96 ** (step * decay))
-        next_mu = beta1 * (1 - 0.5 * 0.96 ** ((step + 1) * decay))
+        beta1, beta2 = o.betas
+        mu = beta1 * (1 - 0.5 * 0.96 ** (step * o.momentum_decay))
+        next_mu = beta1 * (1 - 0.5 * 0.96 ** ((step + 1) * o.momentum_decay))
         mu_product *= mu
-        gradient_step = lr * (1 - mu) / (1 - mu_product)
-        momentum_step = lr * next_mu / (1 - mu_product * next_mu)
-        inverse_bias2 = 1 / (1 - beta2**step)
-        scalars = (beta1, 1 - beta1, beta2, 1 - beta2, inverse_bias2, gradient_step, momentum_step, options["eps"])
+        gradient_step = o.lr * (1 - mu) / (1 - mu_product)
+        momentum_step = o.lr * next_mu / (1 - mu_product * next_mu)
+        inverse_bias2 = 1 / (1 - beta2 ** float(step))
+        scalars = (beta1, 1 - beta1, beta2, 1 - beta2, inverse_bias2, gradient_step, momentum_step, o.eps)
         return (step, mu_product), scalars

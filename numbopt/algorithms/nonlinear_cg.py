@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from numbopt import options as checks
 from numbopt._kernels.quasi_newton import state as qn
+from numbopt.options import one_of
 from numbopt.vectorwise import VectorOptimizer
 
 
@@ -55,7 +55,7 @@ class NonlinearCG(VectorOptimizer):
 
     options: ClassVar = {
         **VectorOptimizer.options,
-        "direction": checks.one_of("dai-kou", "hager-zhang", "polak-ribiere"),
+        "direction": one_of("dai-kou", "hager-zhang", "polak-ribiere"),
     }
 
     def __init__(
@@ -68,15 +68,9 @@ class NonlinearCG(VectorOptimizer):
         tolerance_change: float = 1e-9,
         direction: str = "dai-kou",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "max_iter": max_iter,
-            "max_eval": max_eval,
-            "tolerance_grad": tolerance_grad,
-            "tolerance_change": tolerance_change,
-            "direction": direction,
-        }
-        super().__init__(params, defaults)
+        defaults = dict(lr=lr, max_iter=max_iter, max_eval=max_eval, direction=direction)
+        tolerances = dict(tolerance_grad=tolerance_grad, tolerance_change=tolerance_change)
+        super().__init__(params, defaults | tolerances)
 
     def core_rule(self, options: Mapping[str, Any]) -> int:
         """Return the rule of the direction."""

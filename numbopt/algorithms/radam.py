@@ -1,15 +1,15 @@
 """RAdam: Adam with a rectified step."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import rule
 from numbopt.algorithms.adam import moments
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Options, flag
 
 
+@rule(state="exp_avg exp_avg_sq", scalars="beta1 one_minus_beta1 beta2 one_minus_beta2 step_size rectified eps")
 def radam(p, g, state, h):
     """Go along the mean gradient, over the root of the mean square as soon as its variance can be trusted."""
     m, v = state
@@ -43,12 +43,8 @@ class RAdam(ElementwiseOptimizer):
         Factor :math:`\lambda` of the parameter that is added to the gradient.
     decoupled_weight_decay : bool
         Multiply the parameter by :math:`1 - \gamma \lambda` instead of adding to the gradient.
-    maximize : bool
-        Go up instead of down.
-    foreach, capturable, differentiable
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
     **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -69,17 +65,14 @@ class RAdam(ElementwiseOptimizer):
     True
     """
 
-    rule = Rule(
-        radam,
-        state=("exp_avg", "exp_avg_sq"),
-        scalars=("beta1", "one_minus_beta1", "beta2", "one_minus_beta2", "step_size", "rectified", "eps"),
-    )
+    rule = radam
+    torch_flags = ("foreach", "maximize", "capturable", "differentiable")
     options: ClassVar = {
-        "lr": checks.LR,
-        "betas": checks.BETAS,
-        "eps": checks.EPS,
-        "weight_decay": checks.WEIGHT_DECAY,
-        "decoupled_weight_decay": checks.flag,
+        "lr": LR,
+        "betas": BETAS,
+        "eps": EPS,
+        "weight_decay": WEIGHT_DECAY,
+        "decoupled_weight_decay": flag,
     }
 
     def __init__(
@@ -90,37 +83,25 @@ class RAdam(ElementwiseOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0,
         decoupled_weight_decay: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        **common: Unpack[Common],
+        **common: Unpack[AllFlags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-        }
+        defaults = dict(
+            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decoupled_weight_decay=decoupled_weight_decay
+        )
         super().__init__(params, defaults, **common)
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
         step = clock[0] + 1
-        beta1, beta2 = options["betas"]
-        bias2 = 1 - beta2**step
+        beta1, beta2 = o.betas
+        t = float(step)  # Numba rounds powers with an integer as the exponent otherwise than Python does
+        bias2 = 1 - beta2**t
         rho_inf = 2 / (1 - beta2) - 1
-        rho = rho_inf - 2 * step * beta2**step / bias2
-        step_size = options["lr"] / (1 - beta1**step)
+        rho = rho_inf - 2 * t * beta2**t / bias2
+        step_size = o.lr / (1 - beta1**t)
         rectified = rho > 5
         if rectified:
             ratio = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
             step_size *= math.sqrt(ratio) * math.sqrt(bias2)
-        return (step,), (beta1, 1 - beta1, beta2, 1 - beta2, step_size, rectified, options["eps"])
+        return (step,), (beta1, 1 - beta1, beta2, 1 - beta2, step_size, rectified, o.eps)

@@ -4,12 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
+from numbopt._kernels.rule import Rule, rule
 from numbopt.algorithms._arithmetic import weighted
 from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.options import EPS, LR, MOMENTUM, WEIGHT_DECAY, Number, Options, flag
+
+_SCALARS = "alpha one_minus_alpha lr eps momentum"
 
 
+@rule(state="square_avg", scalars=_SCALARS)
 def rmsprop(p, g, state, h):
     """Go down the gradient over the root of the mean square."""
     (v,) = state
@@ -17,6 +20,7 @@ def rmsprop(p, g, state, h):
     return p - h.lr * (g / (math.sqrt(v) + h.eps)), (v,)
 
 
+@rule(state="square_avg momentum_buffer", scalars=_SCALARS)
 def rmsprop_momentum(p, g, state, h):
     """Go down a running sum of what `rmsprop` goes down."""
     v, b = state
@@ -25,6 +29,7 @@ def rmsprop_momentum(p, g, state, h):
     return p - h.lr * b, (v, b)
 
 
+@rule(state="square_avg grad_avg", scalars=_SCALARS)
 def rmsprop_centered(p, g, state, h):
     """Go down the gradient over its standard deviation."""
     v, mean = state
@@ -33,6 +38,7 @@ def rmsprop_centered(p, g, state, h):
     return p - h.lr * (g / (math.sqrt(v - mean * mean) + h.eps)), (v, mean)
 
 
+@rule(state="square_avg grad_avg momentum_buffer", scalars=_SCALARS)
 def rmsprop_centered_momentum(p, g, state, h):
     """Go down a running sum of what `rmsprop_centered` goes down."""
     v, mean, b = state
@@ -71,12 +77,8 @@ class RMSprop(ElementwiseOptimizer):
         Factor :math:`\mu` of the running sum.
     centered : bool
         Divide by an estimate of the standard deviation.
-    capturable, foreach, differentiable
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
-    maximize : bool
-        Go up instead of down.
-    **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+    capturable, foreach, maximize, differentiable, **common
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -100,12 +102,12 @@ class RMSprop(ElementwiseOptimizer):
     """
 
     options: ClassVar = {
-        "lr": checks.LR,
-        "alpha": checks.Number("alpha value", low=0),
-        "eps": checks.EPS,
-        "weight_decay": checks.WEIGHT_DECAY,
-        "momentum": checks.MOMENTUM,
-        "centered": checks.flag,
+        "lr": LR,
+        "alpha": Number("alpha value", low=0),
+        "eps": EPS,
+        "weight_decay": WEIGHT_DECAY,
+        "momentum": MOMENTUM,
+        "centered": flag,
     }
 
     def __init__(
@@ -123,40 +125,18 @@ class RMSprop(ElementwiseOptimizer):
         differentiable: bool = False,
         **common: Unpack[Common],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "alpha": alpha,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "centered": centered,
-            "capturable": capturable,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults, **common)
+        defaults = dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
+        flags = dict(capturable=capturable, foreach=foreach, maximize=maximize, differentiable=differentiable)
+        super().__init__(params, defaults | flags, **common)
 
     @classmethod
     def rule_for(cls, options: Mapping[str, Any]) -> Rule:
         """Return the rule with or without momentum, centered or not."""
-        return _RULES[options["centered"], options["momentum"] > 0]
+        if options["centered"]:
+            return rmsprop_centered_momentum if options["momentum"] > 0 else rmsprop_centered
+        return rmsprop_momentum if options["momentum"] > 0 else rmsprop
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
-        alpha = options["alpha"]
-        return (clock[0] + 1,), (alpha, 1 - alpha, options["lr"], options["eps"], options["momentum"])
-
-
-def _rule(function: Any, *more_state: str) -> Rule:
-    scalars = ("alpha", "one_minus_alpha", "lr", "eps", "momentum")
-    return Rule(function, state=("square_avg", *more_state), scalars=scalars)
-
-
-_RULES = {
-    (False, False): _rule(rmsprop),
-    (False, True): _rule(rmsprop_momentum, "momentum_buffer"),
-    (True, False): _rule(rmsprop_centered, "grad_avg"),
-    (True, True): _rule(rmsprop_centered_momentum, "grad_avg", "momentum_buffer"),
-}
+        return (clock[0] + 1,), (o.alpha, 1 - o.alpha, o.lr, o.eps, o.momentum)

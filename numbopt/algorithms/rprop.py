@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt._kernels.rule import rule
+from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.options import LR, Number, Options, Pair
 
 
+@rule(state="prev step_size", scalars="eta_minus eta_plus smallest largest zero one")
 def rprop(p, g, state, h):
     """Go against the sign of the gradient, by a step that grows while the sign stays and shrinks when it changes."""
     before, step_size = state
@@ -41,12 +42,8 @@ class Rprop(ElementwiseOptimizer):
         :math:`\eta^- < 1 < \eta^+`.
     step_sizes : pair of float
         The smallest and the largest step size.
-    capturable, foreach, differentiable
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
-    maximize : bool
-        Go up instead of down.
     **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -69,17 +66,12 @@ class Rprop(ElementwiseOptimizer):
     True
     """
 
-    rule = Rule(
-        rprop,
-        state=("prev", "step_size"),
-        scalars=("eta_minus", "eta_plus", "smallest", "largest", "zero", "one"),
-    )
+    rule = rprop
+    torch_flags = ("capturable", "foreach", "maximize", "differentiable")
     options: ClassVar = {
-        "lr": checks.LR,
-        "etas": checks.Pair(checks.Number("eta values"), checks.Number("eta values")),
-        "step_sizes": checks.Pair(
-            checks.Number("smallest step size", low=0), checks.Number("largest step size", low=0, finite=False)
-        ),
+        "lr": LR,
+        "etas": Pair(Number("eta values"), Number("eta values")),
+        "step_sizes": Pair(Number("smallest step size", low=0), Number("largest step size", low=0, finite=False)),
     }
 
     def __init__(
@@ -88,23 +80,9 @@ class Rprop(ElementwiseOptimizer):
         lr: float = 1e-2,
         etas: tuple[float, float] = (0.5, 1.2),
         step_sizes: tuple[float, float] = (1e-6, 50),
-        *,
-        capturable: bool = False,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        differentiable: bool = False,
-        **common: Unpack[Common],
+        **common: Unpack[AllFlags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "etas": etas,
-            "step_sizes": step_sizes,
-            "capturable": capturable,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults, **common)
+        super().__init__(params, dict(lr=lr, etas=etas, step_sizes=step_sizes), **common)
 
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse factors that do not shrink and grow, and bounds that cross."""
@@ -121,6 +99,6 @@ class Rprop(ElementwiseOptimizer):
         return {"step_size": options["lr"]}
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
-        return (clock[0] + 1,), (*options["etas"], *options["step_sizes"], 0.0, 1.0)
+        return (clock[0] + 1,), (*o.etas, *o.step_sizes, 0.0, 1.0)

@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from numbopt import options as checks
-from numbopt._kernels.rule import Rule
-from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt._kernels.rule import Rule, rule
+from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.options import LR, MOMENTUM, WEIGHT_DECAY, Number, Options, flag
+
+_SCALARS = "lr momentum undamped nesterov"
 
 
+@rule(scalars=_SCALARS)
 def sgd(p, g, state, h):
     """Go down the gradient."""
     return p - h.lr * g, state
 
 
+@rule(state="momentum_buffer", scalars=_SCALARS)
 def momentum(p, g, state, h):
     """Go down a running sum of gradients, or, with Nesterov's method, down what it will be."""
     (b,) = state
@@ -42,12 +46,8 @@ class SGD(ElementwiseOptimizer):
         Factor of the parameter that is added to the gradient.
     nesterov : bool
         Use Nesterov's momentum; needs a momentum and no dampening.
-    maximize : bool
-        Go up instead of down.
-    foreach, differentiable, fused
-        For compatibility with torch; ``differentiable=True`` is refused, the others change nothing.
     **common
-        ``bounds``, ``project``, ``max_grad_norm`` and ``nonfinite``; see `ElementwiseOptimizer`.
+        See `ElementwiseOptimizer`.
 
     Notes
     -----
@@ -70,12 +70,13 @@ class SGD(ElementwiseOptimizer):
     True
     """
 
+    torch_flags = ("maximize", "foreach", "differentiable", "fused")
     options: ClassVar = {
-        "lr": checks.LR,
-        "momentum": checks.MOMENTUM,
-        "dampening": checks.Number("dampening value"),
-        "weight_decay": checks.WEIGHT_DECAY,
-        "nesterov": checks.flag,
+        "lr": LR,
+        "momentum": MOMENTUM,
+        "dampening": Number("dampening value"),
+        "weight_decay": WEIGHT_DECAY,
+        "nesterov": flag,
     }
     clock_names = ()  # torch keeps no step; the clock says whether the running sum has begun
 
@@ -87,24 +88,9 @@ class SGD(ElementwiseOptimizer):
         dampening: float = 0,
         weight_decay: float = 0,
         nesterov: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[AllFlags],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-            "foreach": foreach,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
+        defaults = dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov)
         super().__init__(params, defaults, **common)
 
     def check_together(self, options: Mapping[str, Any]) -> None:
@@ -115,17 +101,14 @@ class SGD(ElementwiseOptimizer):
     @classmethod
     def rule_for(cls, options: Mapping[str, Any]) -> Rule:
         """Return the rule with or without momentum."""
-        return _MOMENTUM if options["momentum"] else _SGD
+        return momentum if options["momentum"] else sgd
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock | None, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the next clock and the scalars of this step."""
         (begun,) = clock
-        lr, momentum = options["lr"], options["momentum"]
-        if not momentum:
-            return (clock if begun else None), (lr,)
-        undamped = 1 - options["dampening"] if begun else 1.0
-        return (True,), (lr, momentum, undamped, options["nesterov"])
+        undamped = 1 - o.dampening if begun else 1.0
+        return (begun or o.momentum != 0,), (o.lr, o.momentum, undamped, o.nesterov)
 
     @classmethod
     def initial_clock(cls, options: Mapping[str, Any]) -> Clock:
@@ -133,15 +116,11 @@ class SGD(ElementwiseOptimizer):
         return (False,)
 
     @classmethod
-    def clock_to_state(cls, clock: Clock) -> dict[str, Any]:
-        """Return nothing: the array ``momentum_buffer`` says it all."""
-        return {}
+    def clock_to_state(cls, clock: Clock) -> dict[str, Any] | None:
+        """Return nothing: the array ``momentum_buffer`` says it all, once it has begun."""
+        return {} if clock[0] else None
 
     @classmethod
     def clock_from_state(cls, state: Mapping[str, Any], options: Mapping[str, Any]) -> Clock | None:
         """Return the clock of a running sum that has begun if there is one."""
         return (True,) if "momentum_buffer" in state else None
-
-
-_SGD = Rule(sgd, scalars=("lr",))
-_MOMENTUM = Rule(momentum, state=("momentum_buffer",), scalars=("lr", "momentum", "undamped", "nesterov"))

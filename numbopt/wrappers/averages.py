@@ -13,7 +13,7 @@ from numbopt._launch.calls import run
 from numbopt._parameters.names import by_name
 from numbopt.elementwise import Clock, ElementwiseOptimizer
 from numbopt.optimizer import Optimizer
-from numbopt.options import as_float
+from numbopt.options import Options, as_float
 from numbopt.parameter import Parameter, checked_values
 from numbopt.wrappers.accumulate import checked_in_order, zeros_like
 from numbopt.wrappers.wrapper import Wrapper
@@ -117,9 +117,9 @@ class _Averager(ElementwiseOptimizer):
         return (options["n_averaged"],)
 
     @staticmethod
-    def advance(options: Mapping[str, Any], clock: Clock) -> tuple[Clock, tuple[float, ...]]:
+    def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         (n_averaged,) = clock
-        return (n_averaged + 1,), options["average"].scalars(n_averaged)
+        return (n_averaged + 1,), o.average.scalars(n_averaged)
 
 
 class AveragedParameters:
