@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import fresh_process
 import numpy as np
-import work
+from problems import work
 from measure import Measured, ratio
 from peers import PEERS
 from references import BOUND_BY_BYTES, C_LOOPS, THREADS, bytes_only, c_call
@@ -84,19 +84,19 @@ def average(avg_fn, threads):
 
 
 def lbfgs_overhead(n, history_size, count):
-    import lbfgs_report  # needs SciPy
+    from reports import lbfgs_report  # needs SciPy
 
     return lbfgs_report.measured_overhead(n, history_size, count)
 
 
 def minimize_overhead(n):
-    import lbfgs_report
+    from reports import lbfgs_report
 
     return lbfgs_report.measured_calls(lbfgs_report.rosenbrock, n, maxcor=10)
 
 
 def lbfgs_over_ten_parameters(n):
-    import lbfgs_report
+    from reports import lbfgs_report
 
     return lbfgs_report.measured_parameters(n, returned=False, count=300)
 

@@ -19,9 +19,8 @@ def pytest_collection_modifyitems(config, items):
 def gpu(request):
     """The driver of the GPU; where there is none, of one in software; skips without the compiler for CUDA."""
     pytest.importorskip("numba_cuda")
-    import real_gpu
-    import software_gpu
+    from support.gpu import real, software
 
     with pytest.MonkeyPatch.context() as patch:
-        real = None if request.config.getoption("--software-gpu") else real_gpu.install(patch)
-        yield real or software_gpu.install(patch)
+        found = None if request.config.getoption("--software-gpu") else real.install(patch)
+        yield found or software.install(patch)

@@ -1,7 +1,7 @@
 """What stands around a step: closures, clipping, averages, schedulers."""
 
 import numpy as np
-import work
+from problems import work
 from references import THREADS
 
 import numbopt

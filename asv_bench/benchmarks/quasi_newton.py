@@ -78,7 +78,7 @@ class Evaluations:
 
     def track_evaluations(self, solver):
         try:
-            import lbfgs_report as report
+            from reports import lbfgs_report as report
         except ImportError:  # SciPy is not installed
             return np.nan
         solved = report.evaluations(report.SOLVERS[solver], lambda problem: problem.solved)

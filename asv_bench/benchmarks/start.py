@@ -3,7 +3,7 @@
 import tracemalloc
 
 import fresh_process
-import work
+from problems import work
 from references import BOUND_BY_BYTES, C_LOOPS
 
 ALGORITHMS = (*BOUND_BY_BYTES, *C_LOOPS)

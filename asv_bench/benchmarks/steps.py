@@ -1,6 +1,6 @@
 """The time of a step."""
 
-import work
+from problems import work
 from references import BOUND_BY_BYTES, C_LOOPS, THREADS
 
 import numbopt

@@ -1,0 +1,132 @@
+"""What is compiled is what was meant: vectors of float32, and nothing compiled twice."""
+
+import platform
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numba import float32, int64
+from numba.core import event
+from support.rules import RULES, each_rule
+
+import numbopt
+from numbopt._kernels.cpu.rows import kernels_for, zero_kernels
+from numbopt._launch import cpu
+
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+# Of the four float32 in a register, "ps", not of one, "ss".
+PACKED_SQRT = re.compile(r"\bv?sqrtps\b")
+PACKED_DIVIDE = re.compile(r"\bv?divps\b")
+TO_DOUBLE = re.compile(r"\bv?cvt(ss2sd|ps2pd)\b")
+# (square root, divide) of an element. The others multiply and add only.
+NEITHER, DIVIDE, BOTH = (False, False), (False, True), (True, True)
+OPERATIONS = {
+    "sgd": NEITHER,
+    "momentum": NEITHER,
+    "asgd": NEITHER,
+    "rprop": NEITHER,
+    "adamax": DIVIDE,
+    "adam": BOTH,
+    "amsgrad": BOTH,
+    "nadam": BOTH,
+    "radam": BOTH,
+    "adagrad": BOTH,
+    "adadelta": BOTH,
+    "rmsprop": BOTH,
+    "rmsprop_momentum": BOTH,
+    "rmsprop_centered": BOTH,
+    "rmsprop_centered_momentum": BOTH,
+}
+
+
+def assembly(rule):
+    """The assembly for float32 of the loop that both ways of launching call; what calls it may be from the disk."""
+    loop = kernels_for(rule).serial.py_func.__globals__["RUN_ROWS"]
+    signature = (int64[:, ::1], float32[:, ::1], int64, int64)
+    loop.compile(signature)
+    return loop.inspect_asm(signature)
+
+
+def test_every_rule_has_its_operations_here():
+    assert {rule.function.__name__ for rule in RULES} == OPERATIONS.keys()
+
+
+@pytest.mark.skipif(not ON_X86, reason="reads the instructions of x86-64")
+@each_rule
+def test_loop_works_on_vectors_of_float32(rule):
+    code = assembly(rule)
+    has_sqrt, has_divide = OPERATIONS[rule.function.__name__]
+    assert bool(PACKED_SQRT.search(code)) == has_sqrt
+    assert bool(PACKED_DIVIDE.search(code)) == has_divide
+    assert re.search(r"\bv?(mulps|fn?m(add|sub)\w*ps)\b", code)
+    assert not TO_DOUBLE.search(code)
+
+
+@pytest.mark.skipif(not ON_X86, reason="reads the instructions of x86-64")
+def test_a_rule_that_turns_to_float64_is_found():
+    def careless(p, g, state, h):
+        return p - 0.1 * g, state
+
+    assert TO_DOUBLE.search(assembly(numbopt.Rule(careless)))
+
+
+# ---- nothing is compiled twice
+
+
+@contextmanager
+def nothing_compiled():
+    recorder = event.RecordingListener()
+    with event.install_listener("numba:compile", recorder):
+        yield
+    assert recorder.buffer == []
+
+
+def same_kernels(rule):
+    """Arrays of all kinds that may not need more than the kernels of one real type, by that type."""
+    generator = np.random.default_rng(0)
+    for real, complex_ in ((np.float32, np.complex64), (np.float64, np.complex128)):
+        yield (
+            real,
+            [
+                generator.random((3, 4)).astype(real),
+                np.asfortranarray(generator.random((4, 3)).astype(real)),
+                generator.random((2, 3, 4)).astype(real).transpose(1, 2, 0),
+                np.array(0.5, real),
+                np.zeros((0, 3), real),
+                generator.random(1).astype(real),
+                generator.random(1001).astype(complex_),
+                np.array(0.5j, complex_),
+            ],
+        )
+
+
+@each_rule
+@pytest.mark.parametrize("way", ["serial", "shared"])
+def test_each_type_is_compiled_once(rule, way, monkeypatch):
+    if way == "shared":
+        monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
+    cls, options = RULES[rule]
+    known = {"params"} | cls([np.zeros(1)]).param_groups[0].keys()
+    options = {name: value for name, value in options.items() if name in known}
+
+    def steps(arrays):
+        optimizer = cls([{"params": arrays, **options}])
+        for _ in range(2):
+            optimizer.step(grads=[np.full_like(array, 0.5) for array in arrays])
+            optimizer.step(grads=[None if i % 2 else np.ones_like(array) for i, array in enumerate(arrays)])
+            optimizer.zero_grad()
+            optimizer.step()
+        (table,) = optimizer._tables
+        return getattr(table.launch.kernels, way)
+
+    for real, arrays in same_kernels(rule):
+        kernel = steps([np.ones(5, real)])
+        before = kernel.signatures
+        with nothing_compiled():
+            steps(arrays)
+            for array in arrays:
+                steps([array])
+        assert kernel.signatures == before
+    assert len(kernel.signatures) == 2
+    assert len(getattr(zero_kernels(), way).signatures) == 1

@@ -1,0 +1,62 @@
+"""numbopt's optimizers against the installed torch, step by step, and continuing what torch began."""
+
+from itertools import product
+
+from cases import problem
+import pytest
+from cases.optimizers import CASES, DTYPES
+from support.runs import ParameterRun
+from support.trajectory import GROUPINGS, assert_same, follow
+
+torch = pytest.importorskip("torch")
+
+# Imports torch, so only after its presence is known.
+from support.torch_runs import SUPPORTED_TORCH, TorchRun  # noqa: E402
+
+pytestmark = pytest.mark.skipif(
+    not torch.__version__.startswith(SUPPORTED_TORCH),
+    reason=f"compared with torch {SUPPORTED_TORCH}, found {torch.__version__}",
+)
+
+
+def for_every_case_and_dtype(test):
+    test = pytest.mark.parametrize("dtype", DTYPES)(test)
+    return pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)(test)
+
+
+@for_every_case_and_dtype
+def test_every_step_equals_torch(case, dtype):
+    start = problem.starting_parameters(dtype)
+    for grouping, pattern in product(GROUPINGS, problem.PATTERNS):
+        expected = follow(TorchRun(case, dtype, grouping), dtype, pattern, kept_steps=problem.STEPS)
+        actual = follow(ParameterRun(case, grouping, start), dtype, pattern, kept_steps=problem.STEPS)
+        assert_same(actual, expected, case, dtype, f"{grouping}, {pattern}")
+
+
+@for_every_case_and_dtype
+def test_continues_from_a_state_dict_of_torch(case, dtype):
+    grouping, pattern = "two groups", "some None"
+    # After the first step one parameter has had no gradient yet.
+    for steps_of_torch in (1, 10):
+        torch_run = TorchRun(case, dtype, grouping)
+        for step in problem.STEPS[:steps_of_torch]:
+            torch_run.step(problem.gradients(step, dtype, pattern))
+        run = ParameterRun(case, grouping, torch_run.values())
+        run.optimizer.load_state_dict(_with_arrays(torch_run.optimizer.state_dict()))
+
+        remaining = problem.STEPS[steps_of_torch:]
+        expected = follow(torch_run, dtype, pattern, steps=remaining, kept_steps=remaining)
+        actual = follow(run, dtype, pattern, steps=remaining, kept_steps=remaining)
+        assert_same(actual, expected, case, dtype, f"loaded after {steps_of_torch} steps")
+
+
+def _with_arrays(value):
+    """Replace the tensors in a state_dict by arrays that do not share their memory."""
+    match value:
+        case torch.Tensor():
+            return value.numpy().copy()
+        case dict():
+            return {key: _with_arrays(entry) for key, entry in value.items()}
+        case list():
+            return [_with_arrays(entry) for entry in value]
+    return value
