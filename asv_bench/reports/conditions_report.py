@@ -1,7 +1,7 @@
 """Measure steps as they are in real programs, and print the table: sizes around the switch to threads, a core that
 another process keeps busy, products of matrices between steps, gradients that come and go.
 
-    python asv_bench/report_conditions.py
+    cd asv_bench && python -m reports.conditions_report
 
 Every ratio is of times measured side by side in this run; smaller is better.
 """
@@ -14,8 +14,8 @@ import sys
 import time
 
 import numpy as np
-from problems import work
 from measure import interleaved, ratio
+from problems import work
 from references import THREADS
 
 import numbopt

@@ -1,6 +1,6 @@
 """Measure numbopt against its peers and the limit of the machine, and print the table.
 
-    python asv_bench/report.py [--write] [part ...]
+    cd asv_bench && python -m reports.cpu_report [--write] [part ...]
 
 Parts are limits, peers, small, around, lbfgs and start; all of them without arguments, which takes about four minutes.
 With ``--write``, the table is also written to results_cpu.md, and a plot of it to docs/speed.png (needs matplotlib).
@@ -18,14 +18,14 @@ import platform
 from pathlib import Path
 
 import fresh_process
-from problems import work
 from comparisons import COMPARISONS
 from measure import median
+from problems import work
 from references import THREADS
 
 import numbopt
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 PARTS = ("limits", "peers", "small", "around", "lbfgs", "start")
 
 
@@ -135,7 +135,7 @@ def in_units(seconds):
 
 INTRODUCTION = """# Measured on a CPU
 
-Written by `python asv_bench/report.py --write`: ratios of times measured side by side in one run, smaller is better,
+Written by `python -m reports.cpu_report --write`: ratios of times measured side by side in one run, smaller is better,
 beside the bar that each has to meet. "Bytes only" is a parallel Numba loop that reads and writes the same arrays and
 computes nothing; "C" is the same loop with `-O3 -march=native -fno-math-errno` and OpenMP; optax is jitted and may
 update in place, for which XLA takes one thread; "NumPy" is Adam as it stands in many scripts; SciPy's BLAS has one

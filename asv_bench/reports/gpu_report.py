@@ -1,7 +1,7 @@
 """Measure on an NVIDIA GPU, print the tables, and write them to results_gpu.md.
 
     pip install -e ".[cuda13,test]"        # or cuda12; torch, CuPy and JAX as they are installed
-    python asv_bench/gpu_report.py
+    cd asv_bench && python -m reports.gpu_report
 
 Takes some minutes and 8 GB of the GPU. What is not installed is left out, with a word. Times on the GPU are of events
 around each call, compared calls taking turns, and the median is shown; times on the host end before the GPU has done
@@ -33,12 +33,12 @@ from numbopt._devices.driver import _check, device
 from numbopt._launch import cuda as _device_table
 from numbopt._launch.calls import run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from cases import problem  # noqa: E402
-from support.gpu.libraries import LIBRARIES  # noqa: E402
-from cases.optimizers import CASES, CLOSURE_CASES, DTYPES  # noqa: E402
 from cases.functions import quadratic, starting_point  # noqa: E402
+from cases.optimizers import CASES, CLOSURE_CASES, DTYPES  # noqa: E402
+from support.gpu.libraries import LIBRARIES  # noqa: E402
 from support.runs import DeviceRun, ParameterRun  # noqa: E402
 from support.trajectory import assert_same, follow  # noqa: E402
 
@@ -60,7 +60,7 @@ MISSING = "not here"
 def main():
     """Write the report; return 1 if a section failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results_gpu.md"))
+    parser.add_argument("--output", type=Path, default=ROOT / "asv_bench" / "results_gpu.md")
     parser.add_argument("--elements", type=int, default=BIG, help="of the large parameters")
     arguments = parser.parse_args()
     if not numbopt.cuda.is_available():
@@ -77,7 +77,7 @@ def report(output, size):
             print(text, flush=True)
             print(text, file=file, flush=True)
 
-        write("# Measured on a GPU\n\nMade by `python asv_bench/gpu_report.py`.\n\n" + machine())
+        write("# Measured on a GPU\n\nMade by `python -m reports.gpu_report` in `asv_bench/`.\n\n" + machine())
         for section in (correctness, tests, bandwidth, memory_access, blocks, host, sanitizer):
             title, _, text = (inspect.getdoc(section) or "").partition(". ")
             write(f"\n## {title}\n\n{text}\n")
@@ -121,7 +121,7 @@ def output_of(*command):
 
 
 def instance(library):
-    """Return one of `array_libraries`, or why there is none."""
+    """Return one of `support.gpu.libraries`, or why there is none."""
     try:
         return library()
     except (ImportError, RuntimeError) as error:
@@ -210,7 +210,7 @@ def tests(size):
     graphs.
     """
     yield from head("tests", "result")
-    paths = [ROOT / "tests" / "gpu", *sorted((ROOT / "tests").glob("test_cuda_*.py"))]
+    paths = [ROOT / "tests" / "cuda"]
     # What other libraries warn of is not ours to fail for.
     done = python("-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *map(str, paths))
     yield "pytest tests/gpu tests/test_cuda_*.py", summary(done)

@@ -1,7 +1,8 @@
 """Compare numbopt's L-BFGS and nonlinear conjugate gradients with SciPy's and torch's.
 
-Run ``python asv_bench/lbfgs_report.py [part ...]``: all parts, in the order of `PARTS`, without arguments. Evaluations
-are counted exactly and repeat; times are ratios within one run. torch is left out where it is not installed.
+Run ``python -m reports.lbfgs_report [part ...]`` in ``asv_bench/``: all parts, in the order of `PARTS`, without
+arguments. Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where it is
+not installed.
 """
 
 import contextlib
@@ -15,8 +16,8 @@ import warnings
 
 import numpy as np
 import scipy.optimize
-from problems.lbfgs import PROBLEMS, TOLERANCE, Problem
 from measure import interleaved
+from problems.lbfgs import PROBLEMS, TOLERANCE, Problem
 from threadpoolctl import threadpool_limits
 
 from numbopt import LBFGS, Parameter

@@ -107,7 +107,7 @@ class HelpChoice:
             helped = not helped
         stamps: Stamps = collections.deque(maxlen=2)
         self._last = stamps, helped, work
-        # All in C, as `numbopt._launch.calls.run` wants it: an iterator of one reading of the clock, which `extend` takes.
+        # All in C, as `run` of `calls` wants it: an iterator of one reading of the clock, which `extend` takes.
         stamp, last_stamp = (functools.partial(stamps.extend, itertools.islice(_clock, 1)) for _ in range(2))
         return [stamp, *(help_calls() if helped else ()), run, last_stamp]
 

@@ -6,8 +6,8 @@ import pickle
 from itertools import product
 
 import numpy as np
-from cases import problem
 import pytest
+from cases import problem
 from cases.optimizers import CASES, DTYPES
 
 import numbopt

@@ -2,8 +2,8 @@
 
 from itertools import product
 
-from cases import problem
 import pytest
+from cases import problem
 from cases.optimizers import CASES, DTYPES
 from support.runs import ParameterRun
 from support.trajectory import GROUPINGS, assert_same, follow

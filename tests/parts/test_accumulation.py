@@ -397,7 +397,7 @@ def test_sums_keep_their_weight_where_the_other_side_has_other_steps():
     [
         (None, ValueError, "lacks 'accumulate'"),
         ({}, ValueError, "lacks 'sums'"),
-        ({"sums": [None], "count": 1, "weight": 1.0}, ValueError, "1 parameters for 2"),
+        ({"sums": [None], "count": 1, "weight": 1.0}, ValueError, "1 parameters, asked for are 2"),
         ({"sums": [None, np.zeros(4)], "count": 1, "weight": 1.0}, ValueError, "shape"),
         ({"sums": [None, None], "count": 0.5, "weight": 1.0}, TypeError, "float"),
     ],

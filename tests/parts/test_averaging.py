@@ -295,7 +295,7 @@ def test_copy_to():
 @pytest.mark.parametrize(
     ("others", "error", "text"),
     [
-        ([np.zeros(2)], ValueError, "1 parameters, asked for are 2 averages"),
+        ([np.zeros(2)], ValueError, "1 parameters for 2 averages"),
         ([np.zeros(2), np.zeros(4, complex)], ValueError, "shape"),
         ([np.zeros(2), np.zeros(3)], TypeError, "complex128"),
         (np.zeros(2), TypeError, "put it in a list"),

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scheduler_cases
-from problem import gradients, starting_parameters
+from cases import schedulers
+from cases.problem import gradients, starting_parameters
 
 import numbopt
 import numbopt.lr_scheduler
@@ -375,7 +375,7 @@ def test_a_run_resumed_in_another_process_continues_bitwise(tmp_path):
         assert resumed.read_bytes() == end.read_bytes() != middle.read_bytes()
 
 
-@pytest.mark.parametrize("row", scheduler_cases.ROWS, ids=lambda row: row[0])
+@pytest.mark.parametrize("row", schedulers.ROWS, ids=lambda row: row[0])
 def test_states_of_all_schedulers(path, row):
     _, cls, arguments, other_arguments = row
     schedulers = []

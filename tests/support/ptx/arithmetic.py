@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numba.extending import intrinsic
-
 from support.ptx.parser import TYPES, Fault
 
 

@@ -5,9 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from support.rules import RULES, InPython, each_rule
-
 from support.ptx.interpreter import Memory, parse, run
+from support.rules import RULES, InPython, each_rule
 
 pytest.importorskip("numba_cuda")
 from numbopt._kernels.cuda import reductions, rows
