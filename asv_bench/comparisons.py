@@ -1,6 +1,6 @@
 """The table of all comparisons: what is measured against what, and how it has to come out.
 
-`report.py` prints it and asv tracks it.
+`reports/cpu_report.py` prints it and asv tracks it.
 """
 
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import fresh_process
 import numpy as np
-from problems import work
 from measure import Measured, ratio
 from peers import PEERS
+from problems import work
 from references import BOUND_BY_BYTES, C_LOOPS, THREADS, bytes_only, c_call
 
 import numbopt

@@ -1,53 +1,24 @@
 """Write the golden trajectories: what torch's optimizers do to the problem, for every case.
 
-Run by hand, with the supported version of torch: `python tests/make_golden.py`.
+Run by hand, with the supported version of torch: `python tests/cases/make_golden.py`.
 """
 
+import sys
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from cases import problem
 import torch
-from cases.optimizers import CASES, DTYPES
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.torch_runs import SUPPORTED_TORCH, TorchRun, torch_closure
+from support.trajectory import GROUPINGS, follow
+
+from cases import problem
 from cases.functions import FUNCTIONS, STEPS, starting_point
-from support.trajectory import GROUPINGS, follow, parameter_groups
+from cases.optimizers import CASES, DTYPES
 
-SUPPORTED_TORCH = "2.13.0"
-FUSED = ("SGD", "Adam", "AdamW", "Adagrad")  # the classes with fused kernels on CUDA, for real numbers
 FOLDER = Path(__file__).parent / "golden"
-
-
-class TorchRun:
-    """A run of torch's optimizer; its loop over single tensors is the reference."""
-
-    def __init__(self, case, dtype, grouping, *, device="cpu", fused=False):
-        self._device = device
-        self.parameters = [torch.nn.Parameter(self._tensor(p)) for p in problem.starting_parameters(dtype)]
-        options = {
-            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            for name, value in case.options.items()
-        }
-        implementation = {"fused": True} if fused else {"foreach": False}  # most classes know no fused
-        groups = parameter_groups(case, self.parameters, grouping)
-        self.optimizer = getattr(torch.optim, case.cls)(groups, **implementation, **options)
-
-    def _tensor(self, array):
-        return torch.from_numpy(array).to(self._device)
-
-    def step(self, gradients):
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = None if gradient is None else self._tensor(gradient)
-        self.optimizer.step()
-
-    def values(self):
-        return [parameter.detach().cpu().numpy().copy() for parameter in self.parameters]
-
-    def states(self):
-        return [
-            {name: tensor.cpu().numpy().copy() for name, tensor in self.optimizer.state[parameter].items()}
-            for parameter in self.parameters
-        ]
 
 
 def golden_record(case, dtype):
@@ -71,15 +42,6 @@ def closure_trajectory(function, options, dtype):
         values.append(parameter.detach().numpy().copy())
         counts.append((state["func_evals"], state["n_iter"]))
     return np.stack(values), np.array(counts)
-
-
-def torch_closure(function, parameter, step):
-    def closure():
-        loss, gradient = function(parameter.detach().numpy(), step)
-        parameter.grad = torch.from_numpy(gradient)
-        return loss
-
-    return closure
 
 
 def closure_records():

@@ -5,8 +5,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from cases import problem
 import pytest
+from cases import problem
 from cases.optimizers import CASES, DTYPES
 from support.runs import ArrayRun, ParameterRun
 from support.trajectory import GROUPINGS, assert_same, follow

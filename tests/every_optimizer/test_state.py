@@ -3,8 +3,8 @@
 import copy
 
 import numpy as np
-from cases import problem
 import pytest
+from cases import problem
 from cases.optimizers import CASES, DTYPES
 from support.runs import ArrayRun, ParameterRun
 from support.trajectory import follow

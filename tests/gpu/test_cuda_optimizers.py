@@ -1,8 +1,8 @@
 """Every optimizer with parameters on a GPU does what it does on the CPU."""
 
 import numpy as np
-from cases import problem
 import pytest
+from cases import problem
 from cases.optimizers import CASES, DTYPES
 
 import numbopt

@@ -8,7 +8,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from numba import types
-
 from support.ptx import interpreter
 from support.ptx.compile import needs_cuda_compiler, to_ptx
 from support.ptx.interpreter import Fault, Memory, array_args, parse, run

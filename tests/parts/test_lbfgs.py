@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases.optimizers import CLOSURE_CASES
 from cases.functions import FUNCTIONS, STEPS, least_squares, quadratic, rosenbrock, starting_point
+from cases.optimizers import CLOSURE_CASES
 
 import numbopt
 import numbopt.checkpoint

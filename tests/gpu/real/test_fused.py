@@ -3,8 +3,8 @@
 from itertools import product
 
 import numpy as np
-from cases import problem
 import pytest
+from cases import problem
 from cases.optimizers import CASES, DTYPES
 from support.runs import DeviceRun
 from support.trajectory import GROUPINGS, assert_same, follow

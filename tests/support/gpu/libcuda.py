@@ -1,4 +1,4 @@
-"""A plugin of pytest: the GPU in software under NVIDIA's own bindings, ``pytest -p software_libcuda ...``.
+"""A plugin of pytest: the GPU in software under NVIDIA's own bindings, ``pytest -p support.gpu.libcuda ...``.
 
 The bindings look every function up by ``cuGetProcAddress``. Here that is one of a library of ten lines, which needs a C
 compiler, and what it finds are callbacks into `SoftwareDriver`. So what numbopt gives to the bindings, and takes from

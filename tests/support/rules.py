@@ -1,0 +1,69 @@
+"""The rules of all cases, and an optimizer in plain Python that runs them."""
+
+from types import FunctionType, SimpleNamespace
+
+import numpy as np
+import pytest
+from cases.optimizers import CASES
+
+import numbopt
+
+
+def options_of(case):
+    """The options of a case as the plain, checked values that rules and scalars are made from."""
+    optimizer = getattr(numbopt, case.cls)([np.zeros(1)], **case.options)
+    return type(optimizer), optimizer._checked_options(optimizer.param_groups[0])
+
+
+RULES = {cls.rule_for(options): (cls, options) for cls, options in map(options_of, CASES)}
+
+
+def each_rule(test):
+    ids = [rule.function.__name__ for rule in RULES]
+    return pytest.mark.parametrize("rule", RULES, ids=ids)(test)
+
+
+def careless(p, g, state, h):
+    """A rule with a literal, which turns float32 into float64."""
+    return p - 0.1 * g, state
+
+
+class InPython:
+    """An optimizer of one flat array, written out: one element after the other, with NumPy's scalars."""
+
+    def __init__(self, cls, options, values):
+        self.cls, self.options, self.rule = cls, options, cls.rule_for(options)
+        # `math.sqrt` makes a Python float of a float32, and a quotient of two of these would not be rounded to float32.
+        function = self.rule.function
+        self.function = FunctionType(function.__code__, {**function.__globals__, "math": SimpleNamespace(sqrt=np.sqrt)})
+        self.values = values.copy()
+        start = cls.initial_state(options)
+        self.states = {name: np.full_like(values, start.get(name, 0)) for name in self.rule.state}
+        self.clock = None
+
+    def step(self, gradient):
+        clock = self.clock or self.cls.initial_clock(self.options)
+        self.clock, scalars = self.cls.advance(self.options, clock)
+        names = (*self.rule.scalars, "grad_scale", "l2", "shrink")
+        number = self.values.dtype.type
+        h = SimpleNamespace(**dict(zip(names, map(number, (*scalars, *self.common_scalars())), strict=True)))
+        for i in range(self.values.size):
+            state = tuple(array[i] for array in self.states.values())
+            p, state = self.update(self.values[i], gradient[i], state, h)
+            assert {type(number) for number in (p, *state)} == {self.values.dtype.type}
+            self.values[i] = p
+            for array, value in zip(self.states.values(), state, strict=True):
+                array[i] = value
+
+    def common_scalars(self):
+        sign = -1.0 if self.options["maximize"] else 1.0
+        decay = self.options.get("weight_decay", 0.0)
+        if self.cls.__name__ == "AdamW" or self.options.get("decoupled_weight_decay"):
+            return sign, 0.0, 1.0 - self.options["lr"] * decay
+        return sign, decay, 1.0
+
+    def update(self, p, g, state, h):
+        g = h.grad_scale * g
+        if h.l2:
+            g = g + h.l2 * p
+        return self.function(h.shrink * p, g, state, h)
