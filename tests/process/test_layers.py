@@ -1,6 +1,7 @@
-"""How the package is built, and what a step may cost: layers, imports, memory, the floating-point mode."""
+"""How the package is laid out: layers, imports, where code is compiled, and what objects know of each other."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import numbopt
 
 PACKAGE = Path(numbopt.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up; a module may import those of the layers below its own, and a folder its own modules.
 LAYERS = (
@@ -22,11 +24,36 @@ LAYERS = (
     {"__init__", "info", "accumulation", "averaging"},
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# Accesses to private members of other objects, in the whole package. It may only become less.
+MOST_PRIVATE_ACCESSES = 92
+
+# Numba's ways to compile, and where they may be used beside _kernels.
+COMPILERS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "overload", "intrinsic", "register_jitable"}
+MAY_COMPILE = {
+    "schedules.py": "its functions are called in loops that users compile",
+    "_devices/compiler.py": "gives out what numba-cuda has, where that is installed",
+}
+
+each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 
 
 def module_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """The name of a module, "numbopt._devices.arrays"."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def room_of(module):
+    """What a layer is made of: a module of the root or a folder there."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports(node):
@@ -34,36 +61,80 @@ def imports(node):
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
-        names = []
         if isinstance(child, ast.Import):
-            names = [alias.name for alias in child.names]
+            yield from (alias.name for alias in child.names if alias.name in MODULES)
         elif isinstance(child, ast.ImportFrom):
             assert child.level == 0
-            names = [f"{child.module}.{alias.name}" for alias in child.names]
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "numbopt":
-                yield rest.partition(".")[0] or "__init__"
+            for alias in child.names:
+                name = f"{child.module}.{alias.name}"
+                yield from [module for module in (name, child.module) if module in MODULES][:1]
         yield from imports(child)
 
 
-def is_ours(module):
-    return (PACKAGE / module).is_dir() or (PACKAGE / f"{module}.py").exists()
+def test_private_folders_are_the_only_private_names_in_the_root():
+    assert [path.name for path in PACKAGE.glob("_*.py") if path.name != "__init__.py"] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@each_source
 def test_imports_point_to_lower_layers(path):
-    module = module_of(path)
-    assert module in LAYER_OF, "a new module: which layer is it in?"
-    for other in imports(ast.parse(path.read_text(encoding="utf-8"))):
-        other = other if is_ours(other) else "__init__"
-        assert LAYER_OF[other] < LAYER_OF[module] or (other == module and path.parent != PACKAGE), f"imports {other}"
+    room = room_of(module_of(path))
+    assert room in LAYER_OF, "a new module: which layer is it in?"
+    for other in map(room_of, imports(tree_of(path))):
+        assert LAYER_OF[other] < LAYER_OF[room] or (other == room and path.parent != PACKAGE), f"imports {other}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_imports_itself_in_a_circle():
+    """Imports within functions count, too."""
+    graph = {module: set(imports(tree_of(path))) for module, path in MODULES.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # names the circle
+
+
+@each_source
 def test_only_kernels_are_compiled(path):
-    compilers = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "intrinsic"}
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    nodes = ast.walk(tree_of(path))
     names = {getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None) for node in nodes}
-    if module_of(path) not in ("_kernels", "_devices"):
-        assert not names & compilers
+    if room_of(module_of(path)) != "_kernels" and path.relative_to(PACKAGE).as_posix() not in MAY_COMPILE:
+        assert not names & COMPILERS
+
+
+class PrivateAccesses(ast.NodeVisitor):
+    """Where an object's private members are used from outside, as ruff's SLF001 sees it."""
+
+    OWN = ("self", "cls", "mcs", "super()", "type(self)", "self.__class__")
+    PUBLIC = ("_make", "_asdict", "_replace", "_fields", "_field_defaults")  # of named tuples
+
+    def __init__(self):
+        self.found = []
+        self._classes = []
+        self._made = set()  # names of objects that a class made of itself
+
+    def visit_ClassDef(self, node):
+        self._classes.append(node.name)
+        self.generic_visit(node)
+        self._classes.pop()
+
+    def visit_FunctionDef(self, node):
+        self._made, before = set(), self._made
+        self.generic_visit(node)
+        self._made = before
+
+    def visit_Assign(self, node):
+        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) in self._classes:
+            self._made.update(map(ast.unparse, node.targets))
+        self.generic_visit(node)
+
+    def visit_Attribute(self, node):
+        name, owner = node.attr, ast.unparse(node.value)
+        is_private = name.startswith("_") and not name.endswith("__") and name not in self.PUBLIC
+        if is_private and owner not in (*self.OWN, *self._classes, *self._made):
+            self.found.append((node.lineno, f"{owner}.{name}"))
+        self.generic_visit(node)
+
+
+def test_objects_leave_the_private_members_of_others_alone():
+    accesses = []
+    for path in SOURCES:
+        visitor = PrivateAccesses()
+        visitor.visit(tree_of(path))
+        accesses += [f"{path.relative_to(PACKAGE)}:{line} {access}" for line, access in visitor.found]
+    assert len(accesses) <= MOST_PRIVATE_ACCESSES, "\n".join(accesses)
