@@ -1,6 +1,6 @@
 """The table of all comparisons: what is measured against what, and how it has to come out.
 
-`report.py` prints it and asv tracks it.
+`reports/cpu_report.py` prints it and asv tracks it.
 """
 
 from collections.abc import Callable

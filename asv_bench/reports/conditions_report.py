@@ -1,7 +1,7 @@
 """Measure steps as they are in real programs, and print the table: sizes around the switch to threads, a core that
 another process keeps busy, products of matrices between steps, gradients that come and go.
 
-    cd asv_bench && python -m reports.conditions_report
+    python asv_bench/reports/conditions_report.py
 
 Every ratio is of times measured side by side in this run; smaller is better.
 """
@@ -12,8 +12,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from measure import interleaved, ratio
 from problems import work
 from references import THREADS

@@ -1,6 +1,6 @@
 """Measure numbopt against its peers and the limit of the machine, and print the table.
 
-    cd asv_bench && python -m reports.cpu_report [--write] [part ...]
+    python asv_bench/reports/cpu_report.py [--write] [part ...]
 
 Parts are limits, peers, small, around, lbfgs and start; all of them without arguments, which takes about four minutes.
 With ``--write``, the table is also written to results_cpu.md, and a plot of it to docs/speed.png (needs matplotlib).
@@ -15,8 +15,10 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import fresh_process
 from comparisons import COMPARISONS
 from measure import median
@@ -25,7 +27,7 @@ from references import THREADS
 
 import numbopt
 
-HERE = Path(__file__).parents[1]
+BENCH = Path(__file__).parents[1]
 PARTS = ("limits", "peers", "small", "around", "lbfgs", "start")
 
 
@@ -58,7 +60,7 @@ def main():
         for title, measure, bar in absolute(part):
             show(f"| {title} | {in_units(measure())} | | | <= {in_units(bar)} |")
     if arguments.write:
-        HERE.joinpath("results_cpu.md").write_text(INTRODUCTION + "\n".join(lines) + "\n", encoding="utf-8")
+        BENCH.joinpath("results_cpu.md").write_text(INTRODUCTION + "\n".join(lines) + "\n", encoding="utf-8")
         plot(measured)
 
 
@@ -99,7 +101,7 @@ def plot(measured):
     axes.margins(x=0.1)
     axes.set_xlabel(f"time / time of numbopt, {THREADS} threads (at the line: as fast)")
     axes.legend(loc="center right")
-    folder = HERE.parent / "docs"
+    folder = BENCH.parent / "docs"
     folder.mkdir(exist_ok=True)
     figure.savefig(folder / "speed.png", dpi=150)
 
@@ -135,8 +137,8 @@ def in_units(seconds):
 
 INTRODUCTION = """# Measured on a CPU
 
-Written by `python -m reports.cpu_report --write`: ratios of times measured side by side in one run, smaller is better,
-beside the bar that each has to meet. "Bytes only" is a parallel Numba loop that reads and writes the same arrays and
+Written by `python asv_bench/reports/cpu_report.py --write`: ratios of times measured side by side in one run, smaller
+is better, beside the bar that each has to meet. "Bytes only" is a parallel Numba loop that reads and writes the same arrays and
 computes nothing; "C" is the same loop with `-O3 -march=native -fno-math-errno` and OpenMP; optax is jitted and may
 update in place, for which XLA takes one thread; "NumPy" is Adam as it stands in many scripts; SciPy's BLAS has one
 thread, with which it is faster.

@@ -1,7 +1,7 @@
 """Measure on an NVIDIA GPU, print the tables, and write them to results_gpu.md.
 
     pip install -e ".[cuda13,test]"        # or cuda12; torch, CuPy and JAX as they are installed
-    cd asv_bench && python -m reports.gpu_report
+    python asv_bench/reports/gpu_report.py
 
 Takes some minutes and 8 GB of the GPU. What is not installed is left out, with a word. Times on the GPU are of events
 around each call, compared calls taking turns, and the median is shown; times on the host end before the GPU has done
@@ -25,7 +25,16 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from cases import problem
+from cases.functions import quadratic, starting_point
+from cases.optimizers import CASES, CLOSURE_CASES, DTYPES
 from problems.work import OPTIONS, arrays, optimizer
+from support.gpu.libraries import LIBRARIES
+from support.runs import DeviceRun, ParameterRun
+from support.trajectory import assert_same, follow
 
 import numbopt
 from numbopt._devices.arrays import copy_values, zeros
@@ -34,14 +43,6 @@ from numbopt._launch import cuda as _device_table
 from numbopt._launch.calls import run
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-from cases import problem  # noqa: E402
-from cases.functions import quadratic, starting_point  # noqa: E402
-from cases.optimizers import CASES, CLOSURE_CASES, DTYPES  # noqa: E402
-from support.gpu.libraries import LIBRARIES  # noqa: E402
-from support.runs import DeviceRun, ParameterRun  # noqa: E402
-from support.trajectory import assert_same, follow  # noqa: E402
-
 BIG = 10**8
 FLOAT = np.dtype(np.float32)
 STATES = {  # arrays of each rule
@@ -77,7 +78,7 @@ def report(output, size):
             print(text, flush=True)
             print(text, file=file, flush=True)
 
-        write("# Measured on a GPU\n\nMade by `python -m reports.gpu_report` in `asv_bench/`.\n\n" + machine())
+        write("# Measured on a GPU\n\nMade by `python asv_bench/reports/gpu_report.py`.\n\n" + machine())
         for section in (correctness, tests, bandwidth, memory_access, blocks, host, sanitizer):
             title, _, text = (inspect.getdoc(section) or "").partition(". ")
             write(f"\n## {title}\n\n{text}\n")
@@ -121,7 +122,7 @@ def output_of(*command):
 
 
 def instance(library):
-    """Return one of `support.gpu.libraries`, or why there is none."""
+    """Return one of `LIBRARIES`, or why there is none."""
     try:
         return library()
     except (ImportError, RuntimeError) as error:
@@ -210,10 +211,11 @@ def tests(size):
     graphs.
     """
     yield from head("tests", "result")
-    paths = [ROOT / "tests" / "cuda"]
+    folder = ROOT / "tests" / "gpu"
+    paths = [folder / "real", *sorted(folder.glob("test_cuda_*.py"))]
     # What other libraries warn of is not ours to fail for.
     done = python("-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *map(str, paths))
-    yield "pytest tests/gpu tests/test_cuda_*.py", summary(done)
+    yield "pytest tests/gpu/real tests/gpu/test_cuda_*.py", summary(done)
 
 
 def python(*arguments, before=()):

@@ -1,8 +1,7 @@
 """Compare numbopt's L-BFGS and nonlinear conjugate gradients with SciPy's and torch's.
 
-Run ``python -m reports.lbfgs_report [part ...]`` in ``asv_bench/``: all parts, in the order of `PARTS`, without
-arguments. Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where it is
-not installed.
+Run ``python asv_bench/reports/lbfgs_report.py [part ...]``: all parts, in the order of `PARTS`, without arguments.
+Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where it is not installed.
 """
 
 import contextlib
@@ -13,9 +12,12 @@ import sys
 import tempfile
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import scipy.optimize
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from measure import interleaved
 from problems.lbfgs import PROBLEMS, TOLERANCE, Problem
 from threadpoolctl import threadpool_limits

@@ -1,18 +1,22 @@
 """Write the golden trajectories: what torch's optimizers do to the problem, for every case.
 
-Run by hand, with the supported version of torch: `python -m cases.make_golden` in the folder `tests`.
+Run by hand, with the supported version of torch: `python tests/cases/make_golden.py`.
 """
 
+import sys
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.torch_runs import SUPPORTED_TORCH, TorchRun, torch_closure
+from support.trajectory import GROUPINGS, follow
+
 from cases import problem
 from cases.functions import FUNCTIONS, STEPS, starting_point
 from cases.optimizers import CASES, DTYPES
-from support.torch_runs import SUPPORTED_TORCH, TorchRun, torch_closure
-from support.trajectory import GROUPINGS, follow
 
 FOLDER = Path(__file__).parent / "golden"
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from support.ptx.interpreter import Memory, parse, run
-from support.rules import RULES, InPython, each_rule
+from support.rules import RULES, InPython, careless, each_rule
 
 pytest.importorskip("numba_cuda")
 from numbopt._kernels.cuda import reductions, rows
@@ -141,9 +141,6 @@ def test_code_is_what_was_meant(rule, dtype, capability):
 
 
 def test_a_rule_that_turns_to_float64_is_found():
-    def careless(p, g, state, h):
-        return p - 0.1 * g, state
-
     opcodes = [
         instruction.opcode
         for instruction in code(rows.update_kernel(Rule(careless), np.dtype(np.float32))).instructions

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cases import problem
 from cases.optimizers import CASES, DTYPES
+from support.bits import assert_same_bits
 
 import numbopt
 from numbopt import Parameter
@@ -68,26 +69,6 @@ class LinearModel:
 def assert_went_in_the_right_direction(case, before, after):
     assert np.isfinite(after)
     assert after > before if case.options.get("maximize") else after < before
-
-
-def assert_equal_bits(actual, expected):
-    """Assert equality of nested dicts, lists and arrays, of types and dtypes too."""
-    assert type(actual) is type(expected)
-    match expected:
-        case dict():
-            assert actual.keys() == expected.keys()
-            for key in expected:
-                assert_equal_bits(actual[key], expected[key])
-        case list() | tuple():
-            assert len(actual) == len(expected)
-            for one, other in zip(actual, expected, strict=True):
-                assert_equal_bits(one, other)
-        case np.ndarray():
-            assert actual.dtype == expected.dtype
-            assert actual.shape == expected.shape
-            assert actual.tobytes() == expected.tobytes()
-        case _:
-            assert actual == expected
 
 
 def states_of(optimizer):
@@ -151,7 +132,7 @@ def test_goes_in_the_right_direction_and_the_same_way_however_it_is_called(case)
             assert_went_in_the_right_direction(case, before, model.loss())
             results.append(model.values())
     for values in results[1:]:
-        assert_equal_bits(values, results[0])
+        assert_same_bits(values, results[0])
 
 
 def test_arrays_with_gaps_are_refused_not_copied():
@@ -191,7 +172,7 @@ def test_lr_as_an_array_equals_lr_as_a_float(case):
         for shape in ((), (1,), (1, 1)):
             model = LinearModel(dtype)
             optimizer = optimizer_of(case, model.parameters, lr=np.full(shape, 1e-3))
-            assert_equal_bits(model.train(optimizer, steps=5), expected)
+            assert_same_bits(model.train(optimizer, steps=5), expected)
 
 
 @for_every_case
@@ -223,7 +204,7 @@ def test_group_with_vanishing_lr_stays_while_others_move(case):
         still.grad = np.random.default_rng(step).random((2, 2))
         optimizer.step()
     assert_went_in_the_right_direction(case, before, model.loss())
-    assert_equal_bits(still.data, start)
+    assert_same_bits(still.data, start)
 
 
 @for_every_class
@@ -235,7 +216,7 @@ def test_options_that_only_say_how_torch_computes_change_nothing(cls):
     for flag in {"foreach", "fused", "capturable"} & signature.keys():
         for value in (True, False):
             model = LinearModel()
-            assert_equal_bits(model.train(optimizer_of(case, model.parameters, **{flag: value}), steps=3), expected)
+            assert_same_bits(model.train(optimizer_of(case, model.parameters, **{flag: value}), steps=3), expected)
     with pytest.raises(ValueError, match="differentiable=True is not supported"):
         optimizer_of(case, model.parameters, differentiable=True)
 
@@ -325,11 +306,11 @@ def test_complex_parameter_equals_its_real_view(case, dtype):
         one.step(grads=gradients)
         other.step(grads=[_same_as_real(array) for array in gradients])
         for array, real in zip(with_complex, all_real, strict=True):
-            assert_equal_bits(_same_as_real(array), real)
+            assert_same_bits(_same_as_real(array), real)
         for state, real_state in zip(states_of(one), states_of(other), strict=True):
             assert state.keys() == real_state.keys()
             for key in state:
-                assert_equal_bits(_same_as_real(state[key]), np.asarray(real_state[key]))
+                assert_same_bits(_same_as_real(state[key]), np.asarray(real_state[key]))
 
 
 def _valley_gradient(x, y):
@@ -352,7 +333,7 @@ def test_complex_parameter_equals_its_real_and_imaginary_parts(case):
             re.grad, im.grad = gradient.real, gradient.imag
             one.step()
             other.step()
-            assert_equal_bits(re.data + 1j * im.data, z.data)
+            assert_same_bits(re.data + 1j * im.data, z.data)
 
 
 def test_gradient_convention_is_that_of_torch():
@@ -376,7 +357,7 @@ def test_step_without_gradients_changes_nothing(case):
         for grads in (None, [None] * len(model)):
             assert optimizer.step(grads=grads) is None
         assert optimizer.step(lambda: 3.5) == 3.5
-        assert_equal_bits([np.array(parameter) for parameter in model], start)
+        assert_same_bits([np.array(parameter) for parameter in model], start)
         assert len(optimizer.state) == 0
         assert all(parameter.grad is None for parameter in model)
 
@@ -418,8 +399,8 @@ def test_one_optimizer_for_many_parameters_equals_one_for_each(case):
         for optimizer in many:
             optimizer.step()
         for i, (parameter, other) in enumerate(zip(together, apart, strict=True)):
-            assert_equal_bits(parameter.data, other.data)
-            assert_equal_bits(dict(one.state.get(parameter, {})), dict(many[i].state.get(other, {})))
+            assert_same_bits(parameter.data, other.data)
+            assert_same_bits(dict(one.state.get(parameter, {})), dict(many[i].state.get(other, {})))
 
 
 # ---- state dicts, copies and text
@@ -452,11 +433,11 @@ def test_clone_from_a_state_dict_goes_the_same_way(case):
         for mine, theirs in zip(clone_model.parameters, model.parameters, strict=True):
             mine.data = theirs.data
         clone.load_state_dict(copy.deepcopy(state_dict))
-        assert_equal_bits(_without_names(clone.state_dict()), _without_names(state_dict))
+        assert_same_bits(_without_names(clone.state_dict()), _without_names(state_dict))
 
-        assert_equal_bits(clone_model.train(clone, steps=6), model.train(optimizer, steps=6))
-        assert_equal_bits(_without_names(clone.state_dict()), _without_names(optimizer.state_dict()))
-        assert_equal_bits(state_dict, untouched)
+        assert_same_bits(clone_model.train(clone, steps=6), model.train(optimizer, steps=6))
+        assert_same_bits(_without_names(clone.state_dict()), _without_names(optimizer.state_dict()))
+        assert_same_bits(state_dict, untouched)
 
 
 @for_every_class
@@ -474,7 +455,7 @@ def test_state_dict_survives_pickling(cls):
         model, optimizer = _fresh(case, named=True)
         model.train(optimizer, steps=3)
         state_dict = optimizer.state_dict()
-        assert_equal_bits(pickle.loads(pickle.dumps(state_dict)), state_dict)
+        assert_same_bits(pickle.loads(pickle.dumps(state_dict)), state_dict)
 
 
 @for_every_class
@@ -490,7 +471,7 @@ def test_state_dict_of_an_older_torch_loads(cls):
         optimizer.load_state_dict(old)
         assert optimizer.param_groups == options
         same_model, same = copy.deepcopy((model, optimizer))
-        assert_equal_bits(model.train(optimizer, steps=3), same_model.train(same, steps=3))
+        assert_same_bits(model.train(optimizer, steps=3), same_model.train(same, steps=3))
 
 
 @for_every_case
@@ -507,7 +488,7 @@ def test_steps_may_be_numbers_or_arrays_in_a_state_dict(case):
         assert all(type(state.get("step", 0)) is int for state in states_of(optimizer))
         results.append(model.train(optimizer, steps=3))
     for result in results[1:]:
-        assert_equal_bits(result, results[0])
+        assert_same_bits(result, results[0])
 
 
 @for_every_class
@@ -550,7 +531,7 @@ def test_adam_and_adamw_load_each_other():
         adam.load_state_dict(adamw.state_dict())
         adamw.step()
         adam.step()
-        assert_equal_bits(adam.param_groups[0]["params"][0].data, parameter.data)
+        assert_same_bits(adam.param_groups[0]["params"][0].data, parameter.data)
 
 
 @for_every_class
@@ -583,7 +564,7 @@ def test_deepcopy_and_pickle_copy_all_public_attributes_and_go_the_same_way(case
         for name in mine.keys() - {"param_groups"}:
             assert mine[name] == theirs[name], name
         assert other.comment is not optimizer.comment
-        assert_equal_bits(other.state_dict(), optimizer.state_dict())
+        assert_same_bits(other.state_dict(), optimizer.state_dict())
 
         # The copy works on the copied parameters, and the original does not notice.
         for parameter, copied_parameter in zip(model.parameters, other_model.parameters, strict=True):
@@ -591,8 +572,8 @@ def test_deepcopy_and_pickle_copy_all_public_attributes_and_go_the_same_way(case
             assert not np.shares_memory(parameter.data, copied_parameter.data)
         start = model.values()
         after = other_model.train(other, steps=3)
-        assert_equal_bits(model.values(), start)
-        assert_equal_bits(model.train(optimizer, steps=3), after)
+        assert_same_bits(model.values(), start)
+        assert_same_bits(model.train(optimizer, steps=3), after)
 
 
 @for_every_class

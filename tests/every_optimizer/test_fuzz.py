@@ -1,6 +1,7 @@
 """Optimizers do what a naive NumPy model does, whatever is asked of them in whatever order.
 
-A few examples, the same at each run; ``NUMBOPT_FUZZ_EXAMPLES=2000 pytest tests/test_fuzz.py`` looks for new ones.
+A few examples, the same at each run; ``NUMBOPT_FUZZ_EXAMPLES=2000 pytest tests/every_optimizer/test_fuzz.py``
+looks for new ones.
 """
 
 import copy

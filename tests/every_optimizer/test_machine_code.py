@@ -2,13 +2,12 @@
 
 import platform
 import re
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from numba import float32, int64
-from numba.core import event
-from support.rules import RULES, each_rule
+from support.compilations import compilations
+from support.rules import RULES, careless, each_rule
 
 import numbopt
 from numbopt._kernels.cpu.rows import kernels_for, zero_kernels
@@ -65,21 +64,10 @@ def test_loop_works_on_vectors_of_float32(rule):
 
 @pytest.mark.skipif(not ON_X86, reason="reads the instructions of x86-64")
 def test_a_rule_that_turns_to_float64_is_found():
-    def careless(p, g, state, h):
-        return p - 0.1 * g, state
-
     assert TO_DOUBLE.search(assembly(numbopt.Rule(careless)))
 
 
 # ---- nothing is compiled twice
-
-
-@contextmanager
-def nothing_compiled():
-    recorder = event.RecordingListener()
-    with event.install_listener("numba:compile", recorder):
-        yield
-    assert recorder.buffer == []
 
 
 def same_kernels(rule):
@@ -123,10 +111,11 @@ def test_each_type_is_compiled_once(rule, way, monkeypatch):
     for real, arrays in same_kernels(rule):
         kernel = steps([np.ones(5, real)])
         before = kernel.signatures
-        with nothing_compiled():
+        with compilations() as compiled:
             steps(arrays)
             for array in arrays:
                 steps([array])
+        assert compiled == []
         assert kernel.signatures == before
     assert len(kernel.signatures) == 2
     assert len(getattr(zero_kernels(), way).signatures) == 1

@@ -11,7 +11,7 @@ from support.trajectory import GROUPINGS, assert_same, follow
 torch = pytest.importorskip("torch")
 
 # Imports torch, so only after its presence is known.
-from support.torch_runs import SUPPORTED_TORCH, TorchRun  # noqa: E402
+from support.torch_runs import SUPPORTED_TORCH, TorchRun, with_arrays  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not torch.__version__.startswith(SUPPORTED_TORCH),
@@ -42,21 +42,9 @@ def test_continues_from_a_state_dict_of_torch(case, dtype):
         for step in problem.STEPS[:steps_of_torch]:
             torch_run.step(problem.gradients(step, dtype, pattern))
         run = ParameterRun(case, grouping, torch_run.values())
-        run.optimizer.load_state_dict(_with_arrays(torch_run.optimizer.state_dict()))
+        run.optimizer.load_state_dict(with_arrays(torch_run.optimizer.state_dict()))
 
         remaining = problem.STEPS[steps_of_torch:]
         expected = follow(torch_run, dtype, pattern, steps=remaining, kept_steps=remaining)
         actual = follow(run, dtype, pattern, steps=remaining, kept_steps=remaining)
         assert_same(actual, expected, case, dtype, f"loaded after {steps_of_torch} steps")
-
-
-def _with_arrays(value):
-    """Replace the tensors in a state_dict by arrays that do not share their memory."""
-    match value:
-        case torch.Tensor():
-            return value.numpy().copy()
-        case dict():
-            return {key: _with_arrays(entry) for key, entry in value.items()}
-        case list():
-            return [_with_arrays(entry) for entry in value]
-    return value

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cases.optimizers import DTYPES
 from numpy.testing import assert_allclose, assert_array_equal
+from support.bits import assert_same_bits
 
 import numbopt
 from numbopt import checkpoint
@@ -40,12 +41,6 @@ class Recorded(numbopt.SGD):
         return result
 
 
-def assert_same(arrays, others):
-    for one, other in zip(arrays, others, strict=True):
-        assert one.dtype == other.dtype
-        assert one.tobytes() == other.tobytes()
-
-
 # ---- what the optimizer gets
 
 
@@ -59,7 +54,7 @@ def test_the_optimizer_gets_the_mean_or_the_sum(steps, reduction, dtype):
         before = [array.copy() for array in arrays]
         total = [0 * array for array in arrays]
         for call in range(steps):
-            assert_same(arrays, before)
+            assert_same_bits(arrays, before)
             assert opt.count == call
             gradients = values(dtype, 10 * window + call)
             total = [t + g for t, g in zip(total, gradients, strict=True)]
@@ -96,7 +91,7 @@ def test_steps_of_one_is_the_optimizer_itself():
     for seed in range(5):
         plain.step(grads=values(seed=seed))
         wrapped.step(grads=values(seed=seed))
-    assert_same(arrays, others)
+    assert_same_bits(arrays, others)
 
 
 # ---- where gradients come from
@@ -188,7 +183,7 @@ def test_threads_do_not_change_a_bit():
             results.append(x)
     finally:
         numbopt.set_num_threads(threads)
-    assert_same(results[:1] * 2, results[1:])
+    assert_same_bits(results[:1] * 2, results[1:])
 
 
 # ---- partial windows, changes in between
@@ -363,7 +358,7 @@ def test_resumes_bitwise_within_a_window(dtype, how, tmp_path):
     train(opt, range(5, 10))
     train(other, range(5, 10))
     assert other.count == opt.count == 1
-    assert_same([p.data for p in other._parameters], arrays)
+    assert_same_bits([p.data for p in other._parameters], arrays)
 
 
 def test_state_dict_is_a_copy_and_goes_by_name():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cases.optimizers import DTYPES
 from numpy.testing import assert_allclose, assert_array_equal
+from support.bits import assert_same_bits
 
 import numbopt
 from numbopt import checkpoint
@@ -35,12 +36,6 @@ def move(arrays, seed):
 
 def data(averages):
     return [parameter.data for parameter in averages.parameters]
-
-
-def assert_same(arrays, others):
-    for one, other in zip(arrays, others, strict=True):
-        assert one.dtype == other.dtype
-        assert one.tobytes() == other.tobytes()
 
 
 def copies(arrays):
@@ -135,7 +130,7 @@ def test_first_update_is_an_exact_copy():
     x = np.float32([0.0, -0.0, 1e-42, np.inf, np.nan])  # 1e-42 is denormal
     averages = AveragedParameters([x])
     averages.update_parameters()
-    assert_same(data(averages), [x])
+    assert_same_bits(data(averages), [x])
 
 
 @pytest.mark.parametrize("decay", [0, 1])
@@ -174,8 +169,8 @@ def test_threads_do_not_change_a_bit():
             results.append([data(average)[0] for average in averages])
     finally:
         numbopt.set_num_threads(threads)
-    assert_same(results[0], results[1])
-    assert_same(results[0], results[2])
+    assert_same_bits(results[0], results[1])
+    assert_same_bits(results[0], results[2])
 
 
 def test_parameters_of_mixed_dtypes():
@@ -214,7 +209,7 @@ def test_does_not_touch_the_optimizer_nor_call_hooks_of_all_optimizers():
     for _ in steps(other, averaged, range(4)):
         with numbopt.register_optimizer_step_post_hook(lambda *args: called.append(args)):
             averages.update_parameters()
-    assert_same(plain, averaged)
+    assert_same_bits(plain, averaged)
     assert not called
     assert other.step_count == 4
     assert [p.name for p in averages.parameters] == [f"p{i}" for i in range(len(plain))]
@@ -250,10 +245,10 @@ def test_swapped_and_back(dtype):
     arrays[1][:3] = -0.0, np.nan, 1e-310 if dtype in ("float64", "complex128") else 1e-42
     before = copies(arrays)
     with averages.swapped():
-        assert_same(arrays, averages_before)
+        assert_same_bits(arrays, averages_before)
         arrays[1][:] = 7  # whatever the block does
-    assert_same(arrays, before)
-    assert_same(data(averages), averages_before)
+    assert_same_bits(arrays, before)
+    assert_same_bits(data(averages), averages_before)
 
 
 def test_swapped_restores_after_an_exception():
@@ -265,7 +260,7 @@ def test_swapped_restores_after_an_exception():
         with pytest.raises(error), averages.swapped():
             assert_array_equal(arrays[1], data(averages)[1])
             raise error
-        assert_same(arrays, before)
+        assert_same_bits(arrays, before)
 
 
 def test_swapped_twice():
@@ -289,7 +284,7 @@ def test_copy_to():
         assert_array_equal(other, value)
     averages.copy_to(numbopt.SGD(others, lr=0.1))
     averages.copy_to()
-    assert_same(arrays, start)
+    assert_same_bits(arrays, start)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +325,7 @@ def test_resumes_bitwise(name, dtype):
         straight.update_parameters()
         move(others, n)
         resumed.update_parameters()
-    assert_same(data(straight), data(resumed))
+    assert_same_bits(data(straight), data(resumed))
     assert resumed.n_averaged == 6
 
 
@@ -384,7 +379,7 @@ def test_copies_are_independent_and_continue(avg_fn, copied):
     untouched = copies(data(averages))
     for _ in steps(opt, arrays, range(3, 6)):
         averages.update_parameters()
-    assert_same(data(averages), data(other))
+    assert_same_bits(data(averages), data(other))
     assert any((a != b).any() for a, b in zip(untouched, data(averages), strict=True))
 
 
@@ -512,8 +507,8 @@ def test_lookahead_resumes_bitwise(how, tmp_path):
     for _ in steps(other, arrays, range(7, 14)):
         pass
     assert other.counter == 14
-    assert_same([p.data for p in other._parameters], arrays)
-    assert_same(data(other.slow), data(opt.slow))
+    assert_same_bits([p.data for p in other._parameters], arrays)
+    assert_same_bits(data(other.slow), data(opt.slow))
 
 
 def test_state_dict_of_the_optimizer_alone_is_refused():

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import schedulers
+from cases import schedulers as scheduler_cases
 from cases.problem import gradients, starting_parameters
+from support.bits import assert_same_bits
 
 import numbopt
 import numbopt.lr_scheduler
@@ -32,39 +33,12 @@ from numbopt.wrappers.accumulate import Accumulate
 from numbopt.wrappers.averages import AveragedParameters, get_ema_avg_fn
 from numbopt.wrappers.lookahead import Lookahead
 
-TESTS = Path(__file__).resolve().parent
 DTYPES = ["?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d", "g", "F", "D", "G", ">f4", ">i8", ">c16"]
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.ckpt"
-
-
-def assert_same(one, other):
-    """Compare types, keys and bits."""
-    if isinstance(one, np.generic):  # on some systems two types are one dtype
-        assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes())
-        return
-    assert type(one) is type(other)
-    if isinstance(one, np.ndarray):
-        assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        assert one.tobytes() == other.tobytes()
-    elif isinstance(one, dict):
-        assert list(one) == list(other)
-        assert [type(key) for key in one] == [type(key) for key in other]
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other)
-        for pair in zip(one, other, strict=True):
-            assert_same(*pair)
-    elif isinstance(one, float):
-        assert struct.pack(">d", one) == struct.pack(">d", other)
-    elif isinstance(one, complex):
-        assert_same((one.real, one.imag), (other.real, other.imag))
-    else:
-        assert one == other
 
 
 def files_in(folder):
@@ -117,7 +91,7 @@ def files_in(folder):
 def test_plain_values_round_trip(path, value):
     save(path, value=value, nested=[value, (value, {"key": value, 7: value})])
     loaded = load(path)
-    assert_same(loaded, {"value": value, "nested": [value, (value, {"key": value, 7: value})]})
+    assert_same_bits(loaded, {"value": value, "nested": [value, (value, {"key": value, 7: value})]})
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -131,10 +105,10 @@ def test_arrays_and_numbers_of_numpy_round_trip(path, dtype):
         array = np.asarray(array)
         save(path, array=array, fortran=np.asfortranarray(array), scalars=list(array.ravel()[:2]))
         loaded = load(path)
-        assert_same(loaded["array"], array)
-        assert_same(loaded["fortran"], np.asfortranarray(array))
+        assert_same_bits(loaded["array"], array)
+        assert_same_bits(loaded["fortran"], np.asfortranarray(array))
         assert loaded["fortran"].flags.f_contiguous
-        assert_same(loaded["scalars"], list(array.ravel()[:2]))
+        assert_same_bits(loaded["scalars"], list(array.ravel()[:2]))
         assert loaded["array"].flags.writeable
 
 
@@ -144,10 +118,10 @@ def test_views_and_mapped_arrays_are_saved_as_their_values(path, tmp_path):
     mapped[:] = 1, 2, 3
     save(path, strided=array[::2, ::3], reversed=array[::-1, 1], mapped=mapped, parameter=numbopt.Parameter([1.0]))
     loaded = load(path)
-    assert_same(loaded["strided"], array[::2, ::3].copy())
-    assert_same(loaded["reversed"], array[::-1, 1].copy())
-    assert_same(loaded["mapped"], np.array([1, 2, 3], "f4"))
-    assert_same(loaded["parameter"], np.array([1.0]))
+    assert_same_bits(loaded["strided"], array[::2, ::3].copy())
+    assert_same_bits(loaded["reversed"], array[::-1, 1].copy())
+    assert_same_bits(loaded["mapped"], np.array([1, 2, 3], "f4"))
+    assert_same_bits(loaded["parameter"], np.array([1.0]))
 
 
 def test_random_trees_round_trip(path):
@@ -172,7 +146,7 @@ def test_random_trees_round_trip(path):
     for _ in range(100):
         value = tree(5)
         save(path, value=value)
-        assert_same(load(path), {"value": value})
+        assert_same_bits(load(path), {"value": value})
 
 
 def test_numpy_reads_a_checkpoint_under_readable_names(tmp_path):
@@ -191,7 +165,7 @@ def test_keys_that_look_alike_stay_apart(path):
     keys = [1, "1", "a/b", "a.b", "ä", "b", "B", "long" * 100 + "1", "long" * 100 + "2"]
     value = {"x": {key: np.array(number) for number, key in enumerate(keys)}, "x/1": np.array(-1)}
     save(path, value=value)
-    assert_same(load(path), {"value": value})
+    assert_same_bits(load(path), {"value": value})
 
 
 def test_what_is_nested_as_deep_as_can_be_is_read(path):
@@ -202,7 +176,7 @@ def test_what_is_nested_as_deep_as_can_be_is_read(path):
             save(path, value=value)
         except ValueError:
             break
-        assert_same(load(path), {"value": value})
+        assert_same_bits(load(path), {"value": value})
     assert 90 < depth <= 102
 
 
@@ -371,7 +345,7 @@ def test_a_run_resumed_in_another_process_continues_bitwise(tmp_path):
     run_python("import sys, test_checkpoint; test_checkpoint.resume_all(sys.argv[1])", tmp_path)
     for name in RUNS:
         middle, end, resumed = (tmp_path / f"{name}-{when}" for when in ("middle", "end", "resumed"))
-        assert_same(load(resumed), load(end))
+        assert_same_bits(load(resumed), load(end))
         assert resumed.read_bytes() == end.read_bytes() != middle.read_bytes()
 
 
@@ -389,15 +363,14 @@ def test_states_of_all_schedulers(path, row):
         schedulers[0].step(*([1.0] if cls == "ReduceLROnPlateau" else []))
     save(path, optimizer=schedulers[0].optimizer, scheduler=schedulers[0])
     loaded = load(path, optimizer=optimizer, scheduler=schedulers[1])
-    assert_same(loaded["scheduler"], schedulers[0].state_dict())
-    assert_same(schedulers[1].state_dict(), schedulers[0].state_dict())
+    assert_same_bits(loaded["scheduler"], schedulers[0].state_dict())
+    assert_same_bits(schedulers[1].state_dict(), schedulers[0].state_dict())
 
 
 def run_python(code, *arguments):
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        cwd=TESTS,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -413,15 +386,15 @@ def test_state_dicts_and_containers_of_objects(path):
     train(optimizer, scheduler, range(1, 4))
     save(path, optimizer={"a": optimizer, "b": other}, scheduler=[scheduler], averages=(scheduler, [scheduler]))
     loaded = load(path)
-    assert_same(loaded["optimizer"], {"a": optimizer.state_dict(), "b": other.state_dict()})
-    assert_same(loaded["averages"], ({"count": 3}, [{"count": 3}]))
+    assert_same_bits(loaded["optimizer"], {"a": optimizer.state_dict(), "b": other.state_dict()})
+    assert_same_bits(loaded["averages"], ({"count": 3}, [{"count": 3}]))
     new, new_scheduler, _ = new_run("Adam")
     average = Halving(new)
     returned = load(
         path, optimizer={"b": other, "a": new}, scheduler=[new_scheduler], averages=(average, [Halving(new)])
     )
-    assert_same(returned, loaded)
-    assert_same(new.state_dict(), optimizer.state_dict())
+    assert_same_bits(returned, loaded)
+    assert_same_bits(new.state_dict(), optimizer.state_dict())
     assert (new_scheduler.count, average.count) == (3, 3)
     with pytest.raises(
         CheckpointError, match=r"'scheduler' in .*run.ckpt has the entries \[0\], asked for are \[0, 1\]"
@@ -456,20 +429,20 @@ def test_parameters_in_every_form(path, form):
     save(path, parameters=form(arrays))
     saved = load(path)["parameters"]
     has_names = isinstance(saved, dict)
-    assert_same(list(saved.values()) if has_names else saved, list(arrays.values()))
+    assert_same_bits(list(saved.values()) if has_names else saved, list(arrays.values()))
     new = {name: np.zeros_like(array) for name, array in arrays.items()}
     load(path, parameters=form(new))
-    assert_same(new, arrays)
+    assert_same_bits(new, arrays)
     if has_names:  # then the order does not matter
         new = {name: np.zeros_like(arrays[name]) for name in ("z", "w", "b")}
         load(path, parameters=new)
-        assert_same(new, {name: arrays[name] for name in new})
+        assert_same_bits(new, {name: arrays[name] for name in new})
         load(path, parameters=[np.zeros_like(array) for array in arrays.values()])
 
 
 def test_names_that_are_not_distinct_are_left_out(path):
     save(path, parameters=[numbopt.Parameter([1.0], name="w"), numbopt.Parameter([2.0], name="w")])
-    assert_same(load(path)["parameters"], [np.array([1.0]), np.array([2.0])])
+    assert_same_bits(load(path)["parameters"], [np.array([1.0]), np.array([2.0])])
 
 
 @pytest.mark.parametrize(
@@ -491,7 +464,7 @@ def test_parameters_that_do_not_fit_change_nothing(path, parameters, message):
     new = new_run("Adam")[0]
     with pytest.raises(ValueError, match=message):
         load(path, optimizer=new, parameters=parameters)
-    assert_same(new.state_dict(), new_run("Adam")[0].state_dict())
+    assert_same_bits(new.state_dict(), new_run("Adam")[0].state_dict())
     assert not any(np.any(p) for p in (parameters.values() if isinstance(parameters, dict) else parameters))
 
 
@@ -523,12 +496,12 @@ def test_a_failed_restore_changes_nothing(path, error):
         load(path, optimizer=new, scheduler=new_scheduler, parameters=new_parameters, averages=refusing, last=last)
     assert caught.value is error
     assert "while restoring 'averages' from" in caught.value.__notes__[-1]
-    assert_same((new.state_dict(), new_scheduler.state_dict(), new_parameters), before)
+    assert_same_bits((new.state_dict(), new_scheduler.state_dict(), new_parameters), before)
     assert (refusing.count, last.count) == (0, 0)
     train(new, new_scheduler, range(2, 4))
     load(path, scheduler=new_scheduler)
-    assert_same(new.state_dict(), optimizer.state_dict())
-    assert_same(new_parameters, parameters)
+    assert_same_bits(new.state_dict(), optimizer.state_dict())
+    assert_same_bits(new_parameters, parameters)
 
 
 def test_an_optimizer_that_does_not_fit_changes_nothing(path):
@@ -539,7 +512,7 @@ def test_an_optimizer_that_does_not_fit_changes_nothing(path):
     with pytest.raises(ValueError, match="different number of parameter groups"):
         load(path, scheduler=new_scheduler, optimizer=new, parameters=new_parameters)
     assert new_scheduler.count == 0
-    assert_same(new_parameters, new_run("Adam")[2])
+    assert_same_bits(new_parameters, new_run("Adam")[2])
 
 
 @pytest.mark.parametrize("key", ["optimizer", "scheduler", "parameters", "averages"])
@@ -589,7 +562,7 @@ def test_a_failed_save_leaves_the_old_file_whole(path, tmp_path, monkeypatch, pl
         with pytest.raises((OSError, KeyboardInterrupt)):
             save(tmp_path / "another", new=np.arange(4.0))
     assert files_in(tmp_path) == [path.name]
-    assert_same(load(path), {"old": np.arange(3.0)})
+    assert_same_bits(load(path), {"old": np.arange(3.0)})
 
 
 def test_a_folder_that_cannot_be_flushed_is_no_failure(path, monkeypatch):
@@ -616,7 +589,7 @@ def test_a_full_disk_at_any_byte_leaves_the_old_file_whole(path, tmp_path):
         assert files_in(tmp_path) == [path.name]
         assert load(path) == {"old": 1}
     save(path, **new)
-    assert_same(load(path), new)
+    assert_same_bits(load(path), new)
 
 
 KILLS = 50
@@ -781,7 +754,7 @@ def mutations(path, rng):
 def test_a_damaged_file_is_never_read_as_something_else(path):
     value = sample()
     save(path, **value)
-    assert_same(load(path), value)
+    assert_same_bits(load(path), value)
     damaged = path.with_name("damaged")
     some = mutations(path, random.Random(0))
     for _ in range(1000):

@@ -9,7 +9,7 @@ import numbopt
 torch = pytest.importorskip("torch")
 
 # Imports torch, so only after its presence is known.
-from support.torch_runs import SUPPORTED_TORCH, torch_closure  # noqa: E402
+from support.torch_runs import SUPPORTED_TORCH, torch_closure, with_arrays  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not torch.__version__.startswith(SUPPORTED_TORCH),
@@ -135,15 +135,3 @@ def test_complex_parameters_equal_torch(dtype):
         optimizer.step(our_closure)
         tolerance = TOLERANCE["float32" if dtype == "complex64" else "float64"]
         np.testing.assert_allclose(ours, theirs.detach().numpy(), **tolerance)
-
-
-def with_arrays(value):
-    """Replace the tensors in a state_dict by arrays that do not share their memory."""
-    match value:
-        case torch.Tensor():
-            return value.numpy().copy()
-        case dict():
-            return {key: with_arrays(entry) for key, entry in value.items()}
-        case list():
-            return [with_arrays(entry) for entry in value]
-    return value

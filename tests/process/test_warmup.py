@@ -1,6 +1,5 @@
 """What `warmup` and a warm cache leave to be compiled: nothing. And `python -m numbopt.info`."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -11,23 +10,13 @@ import numba
 import numpy as np
 import pytest
 from cases.optimizers import CASES, CLOSURE_CASES
-from numba.core import event
+from support.compilations import compilations
 
 import numbopt
 import numbopt.info
 
 PACKAGE = Path(numbopt.__file__).parent
 ELEVEN = sorted({case.cls for case in CASES})
-
-
-@contextlib.contextmanager
-def compilations():
-    """A list of all that is compiled meanwhile; what the cache gives is not."""
-    recorder = event.RecordingListener()
-    compiled = []
-    with event.install_listener("numba:compile", recorder):
-        yield compiled
-    compiled += [recorded.data["dispatcher"].py_func.__name__ for _, recorded in recorder.buffer]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +42,7 @@ def test_a_process_with_a_warm_cache_compiles_nothing(warm_cache):
 import json
 import numpy as np
 import numbopt
-from test_warmup import compilations
+from support.compilations import compilations
 
 with compilations() as compiled:
     for name in {ELEVEN}:

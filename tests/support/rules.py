@@ -1,4 +1,4 @@
-"""Every rule once, with the options that choose it, and a loop around it in plain Python."""
+"""The rules of all cases, and an optimizer in plain Python that runs them."""
 
 from types import FunctionType, SimpleNamespace
 
@@ -7,13 +7,12 @@ import pytest
 from cases.optimizers import CASES
 
 import numbopt
-from numbopt.options import named
 
 
 def options_of(case):
     """The options of a case as the plain, checked values that rules and scalars are made from."""
     optimizer = getattr(numbopt, case.cls)([np.zeros(1)], **case.options)
-    return type(optimizer), named(optimizer.options, optimizer._checked_options(optimizer.param_groups[0]))
+    return type(optimizer), optimizer._checked_options(optimizer.param_groups[0])
 
 
 RULES = {cls.rule_for(options): (cls, options) for cls, options in map(options_of, CASES)}
@@ -22,6 +21,11 @@ RULES = {cls.rule_for(options): (cls, options) for cls, options in map(options_o
 def each_rule(test):
     ids = [rule.function.__name__ for rule in RULES]
     return pytest.mark.parametrize("rule", RULES, ids=ids)(test)
+
+
+def careless(p, g, state, h):
+    """A rule with a literal, which turns float32 into float64."""
+    return p - 0.1 * g, state
 
 
 class InPython:

@@ -1,10 +1,10 @@
 """Runs of numbopt's optimizers, in the two ways in which users give gradients."""
 
 import numpy as np
-from support.trajectory import parameter_groups
 
 import numbopt
 from numbopt._devices.arrays import to_host
+from support.trajectory import parameter_groups
 
 
 class _Run:
@@ -57,3 +57,10 @@ class ArrayRun(_Run):
 
     def step(self, gradients):
         self.optimizer.step(grads=gradients)
+
+
+def parameters_with_gradients(count, size):
+    parameters = [numbopt.Parameter(np.ones(size, np.float32)) for _ in range(count)]
+    for parameter in parameters:
+        parameter.grad = np.ones(size, np.float32)
+    return parameters

@@ -1,8 +1,9 @@
-"""Runs of torch's optimizers, to record and to compare with."""
+"""Runs of torch's optimizers, which those of numbopt are compared with."""
 
 import numpy as np
 import torch
 from cases import problem
+
 from support.trajectory import parameter_groups
 
 SUPPORTED_TORCH = "2.13.0"
@@ -48,3 +49,15 @@ def torch_closure(function, parameter, step):
         return loss
 
     return closure
+
+
+def with_arrays(value):
+    """Replace the tensors in a state_dict by arrays that do not share their memory."""
+    match value:
+        case torch.Tensor():
+            return value.numpy().copy()
+        case dict():
+            return {key: with_arrays(entry) for key, entry in value.items()}
+        case list():
+            return [with_arrays(entry) for entry in value]
+    return value

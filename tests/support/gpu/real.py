@@ -1,4 +1,4 @@
-"""The driver of a real GPU, watched: tests that run on `support.gpu.software.SoftwareDriver` run on it unchanged."""
+"""The driver of a real GPU, watched: tests that run on `software.SoftwareDriver` run on it unchanged."""
 
 from collections import Counter
 

@@ -12,9 +12,9 @@ from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
-from support.ptx.interpreter import Fault, Memory, parse, run
 
 from numbopt._devices import driver as cuda_driver
+from support.ptx.interpreter import Fault, Memory, parse, run
 
 CAPABILITY = {75: 9, 76: 0}  # major and minor
 CONTEXT = 0xC0
