@@ -138,10 +138,10 @@ def in_units(seconds):
 INTRODUCTION = """# Measured on a CPU
 
 Written by `python asv_bench/reports/cpu_report.py --write`: ratios of times measured side by side in one run, smaller
-is better, beside the bar that each has to meet. "Bytes only" is a parallel Numba loop that reads and writes the same arrays and
-computes nothing; "C" is the same loop with `-O3 -march=native -fno-math-errno` and OpenMP; optax is jitted and may
-update in place, for which XLA takes one thread; "NumPy" is Adam as it stands in many scripts; SciPy's BLAS has one
-thread, with which it is faster.
+is better, beside the bar that each has to meet. "Bytes only" is a parallel Numba loop that reads and writes the same
+arrays and computes nothing; "C" is the same loop with `-O3 -march=native -fno-math-errno` and OpenMP; optax is jitted
+and may update in place, for which XLA takes one thread; "NumPy" is Adam as it stands in many scripts; SciPy's BLAS has
+one thread, with which it is faster.
 On a shared virtual machine the ratios at 1e7 elements move by about 0.1 either way from run to run.
 
 """

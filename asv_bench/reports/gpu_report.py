@@ -211,11 +211,11 @@ def tests(size):
     graphs.
     """
     yield from head("tests", "result")
-    folder = ROOT / "tests" / "gpu"
+    folder = ROOT / "tests" / "cuda"
     paths = [folder / "real", *sorted(folder.glob("test_cuda_*.py"))]
     # What other libraries warn of is not ours to fail for.
     done = python("-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *map(str, paths))
-    yield "pytest tests/gpu/real tests/gpu/test_cuda_*.py", summary(done)
+    yield "pytest tests/cuda/real tests/cuda/test_cuda_*.py", summary(done)
 
 
 def python(*arguments, before=()):

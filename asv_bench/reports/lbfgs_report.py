@@ -1,7 +1,8 @@
 """Compare numbopt's L-BFGS and nonlinear conjugate gradients with SciPy's and torch's.
 
 Run ``python asv_bench/reports/lbfgs_report.py [part ...]``: all parts, in the order of `PARTS`, without arguments.
-Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where it is not installed.
+Evaluations are counted exactly and repeat; times are ratios within one run. torch is left out where it is not
+installed.
 """
 
 import contextlib

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import schedulers as scheduler_cases
 from cases.problem import gradients, starting_parameters
+from cases.schedulers import ROWS
 from support.bits import assert_same_bits
 
 import numbopt
@@ -349,7 +349,7 @@ def test_a_run_resumed_in_another_process_continues_bitwise(tmp_path):
         assert resumed.read_bytes() == end.read_bytes() != middle.read_bytes()
 
 
-@pytest.mark.parametrize("row", schedulers.ROWS, ids=lambda row: row[0])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_states_of_all_schedulers(path, row):
     _, cls, arguments, other_arguments = row
     schedulers = []

@@ -26,7 +26,7 @@ LAYERS = (
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 
 # Accesses to private members of other objects, in the whole package. It may only become less.
-MOST_PRIVATE_ACCESSES = 92
+MOST_PRIVATE_ACCESSES = 30
 
 # Numba's ways to compile, and where they may be used beside _kernels.
 COMPILERS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "overload", "intrinsic", "register_jitable"}

@@ -7,12 +7,13 @@ import pytest
 from cases.optimizers import CASES
 
 import numbopt
+from numbopt.options import named
 
 
 def options_of(case):
     """The options of a case as the plain, checked values that rules and scalars are made from."""
     optimizer = getattr(numbopt, case.cls)([np.zeros(1)], **case.options)
-    return type(optimizer), optimizer._checked_options(optimizer.param_groups[0])
+    return type(optimizer), named(optimizer.options, optimizer._checked_options(optimizer.param_groups[0]))
 
 
 RULES = {cls.rule_for(options): (cls, options) for cls, options in map(options_of, CASES)}

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numba.extending import intrinsic
+
 from support.ptx.parser import TYPES, Fault
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from support.ptx.arithmetic import convert, operation
 from support.ptx.parser import TYPES, Address, Fault, Instruction, Operand
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 import numpy as np
+
 from support.ptx.instructions import execute
 from support.ptx.memory import Memory, Scratch, Spaces
 from support.ptx.parser import TYPES, Constant, Fault, Instruction, Kernel, Register, Variable, parse

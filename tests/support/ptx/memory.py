@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+
 from support.ptx.parser import Fault, Variable
 
 _WINDOWS = {"param": 0x1000_0000, "shared": 0x2000_0000, "local": 0x3000_0000}

@@ -1,6 +1,7 @@
 """The values of operands: registers, constants and addresses of variables, for some of the threads at a time."""
 
 import numpy as np
+
 from support.ptx.parser import Constant, Fault, Operand, Register, Symbol
 
 
