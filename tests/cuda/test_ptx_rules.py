@@ -28,7 +28,7 @@ def code(kernel, capability=CAPABILITIES["sm_90"]):
 
 
 def launch(kernel, blocks, args, memory, capability=CAPABILITIES["sm_90"]):
-    return run(code(kernel, capability), blocks, kernel.THREADS, args, memory)
+    return run(code(kernel, capability), blocks, reductions.THREADS, args, memory)
 
 
 class Table:
