@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from numbopt._devices.arrays import as_device_array, is_device_array, to_host
-from numbopt._launch.many_arrays import clip, clip_coefficient, scale, two_norm
+from numbopt._kernels.norms import clip_coefficient
+from numbopt._launch.many_arrays import clip, scale, two_norm
 from numbopt.options import as_float
 from numbopt.parameter import Parameter
 

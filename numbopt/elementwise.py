@@ -10,9 +10,9 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 
 from numbopt._devices.arrays import Array, DeviceArray, copying, to_host
+from numbopt._kernels.norms import clip_coefficient
 from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch.calls import Calls, run, setting
-from numbopt._launch.many_arrays import clip_coefficient
 from numbopt._launch.tables import Clock as Clock
 from numbopt._launch.tables import Tables, are_arrays, kind_of
 from numbopt._parameters.gradients import Gradients

@@ -136,8 +136,8 @@ class Update(DeviceLaunch):
         self._rows.upload_column(3)
 
     @functools.cached_property
-    def _squares(self) -> "SquareSum":
-        return SquareSum(self._rows, self._dtype)
+    def _squares(self) -> "DeviceSquareSum":
+        return DeviceSquareSum(self._rows, self._dtype)
 
     def sum_of_squares(self) -> float:
         """Return the sum of squares of the gradients in the rows; waits for it."""
@@ -156,7 +156,7 @@ class Update(DeviceLaunch):
         return self._squares.norm
 
 
-class SquareSum:
+class DeviceSquareSum:
     """The sum of squares of the gradients in rows: in float64, always in the same order.
 
     Parameters
@@ -173,16 +173,16 @@ class SquareSum:
     """
 
     def __init__(self, rows: Rows, dtype: np.dtype[Any]) -> None:
-        from numbopt._kernels.cuda.reductions import squares_kernel
+        from numbopt._kernels.cuda.reductions import FACTOR32_AT, FACTOR64_AT, NORM, squares_kernel
 
         gpu = driver.device()
         self._rows = rows
-        self._partials, self._result = gpu.allocate(8 * rows.count), gpu.allocate(24)
+        self._partials, self._result = gpu.allocate(8 * rows.count), gpu.allocate(NORM.itemsize)
         words = np.array([rows.address, rows.stride, self._partials.address])
-        self._first = Call(squares_kernel(dtype), rows.count, words, np.zeros(1, dtype))
+        self._first = Call(squares_kernel(dtype), rows.count, words)
         self._words = np.array([self._partials.address, rows.count]), np.array([self._result.address])
         self._max_norm = np.zeros(1)
-        self.factor_address = self._result.address + (16 if dtype == np.float32 else 8)
+        self.factor_address = self._result.address + (FACTOR32_AT if dtype == np.float32 else FACTOR64_AT)
 
     @functools.cached_property
     def _sum(self) -> Call:
@@ -204,20 +204,24 @@ class SquareSum:
 
     def norm(self) -> float:
         """Return the norm that `clip` computed; waits for it."""
-        host = np.zeros(1)
-        driver.device().download(host, self._result.address)
-        return float(host[0])
+        return self._first_number()
 
     def value(self) -> float:
         """Return the sum; waits for it."""
         run([*self._first.calls(), *self._sum.calls()])
-        return self.norm()  # it is where the norm else is
+        return self._first_number()
+
+    def _first_number(self) -> float:
+        """Return the norm or the sum, whichever was computed last; waits for it."""
+        host = np.zeros(1)
+        driver.device().download(host, self._result.address)
+        return float(host[0])
 
 
 def squares_of(addresses: Integers, sizes: Integers, dtype: np.dtype[Any]) -> float:
     """Return the sum of squares of all elements of arrays on the GPU; waits for it."""
     rows = Blocks(sizes, BLOCK).rows(addresses, addresses, itemsize=dtype.itemsize)
-    return SquareSum(Rows(rows), dtype).value()
+    return DeviceSquareSum(Rows(rows), dtype).value()
 
 
 # ---- what is done to many arrays at once, as rules

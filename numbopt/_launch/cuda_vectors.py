@@ -1,6 +1,6 @@
 """Vectors on a GPU for quasi-Newton methods: the core as plain Python, its passes as launches.
 
-The core in `numbopt._kernels.quasi_newton` is the one of the CPU, with another `_run` under it. A pass that returns a
+The core in `numbopt._kernels.quasi_newton` is the one of the CPU, with another `run_pass` under it. A pass that returns a
 number is waited for, so that an iteration takes some hundred microseconds at least; what it saves is to copy vectors to
 the host and back.
 """
@@ -13,8 +13,8 @@ import numpy as np
 
 from numbopt._devices import driver
 from numbopt._devices.arrays import DeviceArray, address_of, copy_values, zeros
-from numbopt._kernels.cpu import vectors
-from numbopt._kernels.quasi_newton.core import _advance as advance
+from numbopt._kernels.passes import COPY, PASSES
+from numbopt._kernels.quasi_newton.core import advance
 from numbopt._kernels.specialise import clone_of
 from numbopt._launch.calls import run
 from numbopt._launch.cuda import Call
@@ -75,12 +75,12 @@ class Passes:
         self._memory = gpu.allocate(8 * self._blocks), gpu.allocate(8)
         self._partials, self._result = (memory.address for memory in self._memory)
         self._words = np.array([n, 0, 0, 0])
-        self._factors = np.zeros(2, dtype)
+        self._factors = np.zeros(2)
         self._calls: dict[int, list[Call]] = {}
 
     def __call__(self, kind: int, out: Any, a: float, b: float, u: Any, v: Any) -> float:
         """Do a pass; return its number where it gives one, else 0."""
-        if kind == vectors._COPY:
+        if kind == COPY:
             copy_values(out, u)
             return 0.0
         if kind not in self._calls:
@@ -96,39 +96,39 @@ class Passes:
         return float(host[0])
 
     def _new_calls(self, kind: int) -> list[Call]:
-        from numbopt._kernels.cuda.vectors import PASSES, combine_kernel, pass_kernel
+        from numbopt._kernels.cuda.vectors import combine_kernel, pass_kernel
 
         partials = np.array([self._partials, self._blocks, self._result])
         first = Call(pass_kernel(kind, self._dtype), self._blocks, self._words, self._factors, partials[:1])
-        return [first, Call(combine_kernel(kind), 1, partials)] if PASSES[kind].combine else [first]
+        return [first, Call(combine_kernel(kind), 1, partials)] if PASSES[kind].term else [first]
 
 
-def advance_function(state: Any) -> Callable[[Any, Any, float], int]:
+def advance_function(state: State) -> Callable[[Any, Any, float], int]:
     """Return what `quasi_newton.advance_function` returns, for a state whose vectors are on a GPU."""
-    rows, products, states = state
+    rows, products, records = state
     passes = Passes(rows.shape[1], rows.dtype)
-    core, records = _core(int(states[0]["rule"])), states.view(np.recarray)
-    return lambda x, g, f: int(core(rows, products, records, x, g, float(f), passes))
+    core, fields = _core(int(state.record["rule"])), records.view(np.recarray)
+    return lambda x, g, f: int(core(rows, products, fields, x, g, float(f), passes))
 
 
 def compile_ahead(rule: int, dtype: np.dtype[Any]) -> None:
     """Compile and load all passes over vectors of ``dtype``; the same for each rule."""
-    from numbopt._kernels.cuda.vectors import PASSES, combine_kernel, pass_kernel
+    from numbopt._kernels.cuda.vectors import combine_kernel, pass_kernel
 
     for kind, form in PASSES.items():
         _ = pass_kernel(kind, dtype).loaded
-        if form.combine:
+        if form.term:
             _ = combine_kernel(kind).loaded
 
 
 @functools.cache
 def _core(rule: int) -> Any:
     """Return the core for one rule, run by Python."""
-    bindings = {"RULE": rule, "_run": _run, "borrowed": _itself, "never_inline": _nothing}
+    bindings = {"RULE": rule, "run_pass": _run_pass, "borrowed": _itself, "never_inline": _nothing}
     return clone_of(advance, bindings, lambda clone, original: clone, {}).function
 
 
-def _run(kind, out, a, b, u, v, passes):  # type: ignore[no-untyped-def]
+def _run_pass(kind, out, a, b, u, v, passes):  # type: ignore[no-untyped-def]
     return passes(kind, out, a, b, u, v)
 
 

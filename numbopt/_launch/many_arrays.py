@@ -56,12 +56,6 @@ def two_norm(arrays: Iterable[Any]) -> float:
     return math.sqrt(squares)
 
 
-def clip_coefficient(max_norm: float, norm: float) -> float:
-    """Return the factor that takes gradients of this norm to ``max_norm``, at most 1; NaN for NaN."""
-    coefficient = max_norm / (norm + 1e-6)
-    return 1.0 if coefficient > 1 else coefficient
-
-
 def scale(arrays: Iterable[Any], factor: float) -> None:
     """Multiply arrays, in place."""
     for on_gpu, members, dtype in _by_kind(arrays):

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from numbopt._devices.arrays import Array, to_host
-from numbopt._kernels.cpu.vectors import (
-    help_team,
-    new_team,
-)
-from numbopt._kernels.quasi_newton.core import _advance, _advance_in_team, drive
+from numbopt._kernels.cpu.intrinsics import multiply_add
+from numbopt._kernels.cpu.vectors import help_team, new_team
+from numbopt._kernels.quasi_newton.core import advance, advance_in_team, drive
 from numbopt._kernels.quasi_newton.state import PAIRS, State, new_state
 from numbopt._kernels.specialise import specialise
 from numbopt._launch.threads import calls_for_help
@@ -22,16 +20,16 @@ _BLOCKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than
 
 
 @functools.cache
-def kernel(rule: int, template: Callable[..., Any] = _advance) -> Any:
+def kernel(rule: int, template: Callable[..., Any] = advance) -> Any:
     """Return a function compiled for one rule: the core itself, or one of those that share its work among threads."""
-    return specialise(template, {"RULE": rule}, nogil=template is not _advance)
+    return specialise(template, {"RULE": rule, "MULTIPLY_ADD": multiply_add}, nogil=template is not advance)
 
 
 def compile_ahead(rule: int, dtype: Any) -> None:
     """Compile what `advance_function` may return for vectors of ``dtype``, by a call that has nothing to do."""
     state, team, vector = new_state(1, dtype, rule, 1), new_team(1), np.zeros(1, dtype)
     kernel(rule)(*state, vector, vector, 0.0)
-    kernel(rule, _advance_in_team)(*state, *team, vector, vector, 0.0)
+    kernel(rule, advance_in_team)(*state, *team, vector, vector, 0.0)
     kernel(rule, help_team)(state[0], *team, 1)
 
 
@@ -46,7 +44,7 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     if n < PARALLEL_FROM:
         return functools.partial(kernel(rule), *state)
     team = new_team(n)
-    work = functools.partial(kernel(rule, _advance_in_team), *state, *team)
+    work = functools.partial(kernel(rule, advance_in_team), *state, *team)
     help_with_it = functools.partial(kernel(rule, help_team), vectors, *team)
     most_threads = len(team[2]) // _BLOCKS_PER_THREAD
 

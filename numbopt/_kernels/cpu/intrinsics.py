@@ -43,6 +43,18 @@ def borrowed(array):
     return carray(pointer_to(array.ctypes.data, array.dtype), array.shape)
 
 
+@intrinsic
+def multiply_add(typingctx, a, b, c):
+    """Return ``a * b + c`` of float64, rounded once where the processor can, else twice."""
+
+    def codegen(context, builder, signature, arguments):
+        number = ir.DoubleType()
+        kind = ir.FunctionType(number, [number] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.f64"), arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), codegen
+
+
 def _atomic(operation, array):
     """Signature and code of an indivisible operation on one element that returns what was there before."""
 

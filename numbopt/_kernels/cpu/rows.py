@@ -19,6 +19,7 @@ from numbopt._kernels.cpu.intrinsics import (
     restore_denormals,
     yield_processor,
 )
+from numbopt._kernels.norms import square
 from numbopt._kernels.rule import Rule, update_element
 from numbopt._kernels.specialise import compiled_with, specialise
 
@@ -158,7 +159,7 @@ def sum_squares(rows, scalars, start, stop):
     for r in range(start, stop):
         total = 0.0
         for value in array_at(rows[r, 2], rows[r, 0], scalars.dtype):
-            total += np.float64(value) * np.float64(value)
+            total += square(value)
         array_at(rows[r, 3], 1, np.float64)[0] = total
 
 

@@ -1,8 +1,9 @@
-"""Passes over vectors for quasi-Newton methods: fused updates and dots whose results depend on nothing but the data.
+"""Passes over vectors on the CPU: fused updates and dots whose results depend on nothing but the data.
+
+What a pass does with an element is in `numbopt._kernels.passes`; here are the loops.
 
 A pass goes through the vectors in blocks of fixed size and adds up what the blocks give in their order, so that its
-result has the same bits for any number of threads. Scalars are float64, also for float32 vectors; the vectors of a pass
-have one dtype.
+result has the same bits for any number of threads. The vectors of a pass have one dtype.
 
 Every pass takes a `team`: None, or the arrays from `new_team`, through which other threads help. They are called once
 for many passes, because the passes of an iteration are many and short: between `open_team` and `close_team`, a helper
@@ -16,14 +17,29 @@ from typing import Any
 import numpy as np
 
 from numbopt._kernels.cpu.intrinsics import atomic_add, atomic_exchange, never_inline, pointer_to, yield_processor
+from numbopt._kernels.passes import (
+    COPY,
+    DIFFERENCE,
+    DOT,
+    LINE,
+    MAX_MAGNITUDE,
+    SCALE,
+    SUM_MAGNITUDE,
+    WEIGHTED_SUM,
+    larger_of,
+    magnitude,
+    moved_along,
+    product,
+    scaled,
+    subtracted,
+    sum_of,
+    weighted_sum,
+)
 from numbopt._kernels.specialise import compiled_with
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BLOCK = 8192
-
-# Of int64 and not int, for which Numba would compile `_run` and `_block` once per value.
-_COPY, _SCALE, _UPDATE, _DIFFERENCE, _LINE, _DOT, _SUM, _MAX = np.arange(8)
 
 # Fields of the board of a team. Blocks are claimed downwards, so that 0 and less mean that none is left.
 _UNCLAIMED, _DONE, _OPEN, _PASS, _SIZE, _OUT, _U, _V, _FIELDS = range(9)
@@ -36,49 +52,49 @@ _inlined = compiled_with(inline="always")
 @_inlined
 def copy(out, u, team):
     """Set ``out = u``."""
-    _run(_COPY, out, 0.0, 0.0, u, u, team)
+    run_pass(COPY, out, 0.0, 0.0, u, u, team)
 
 
 @_inlined
 def difference(out, u, v, team):
     """Set ``out = u - v``."""
-    _run(_DIFFERENCE, out, 0.0, 0.0, u, v, team)
+    run_pass(DIFFERENCE, out, 0.0, 0.0, u, v, team)
 
 
 @_inlined
 def point_on_line(out, start, step, direction, team):
     """Set ``out = start + step direction``."""
-    _run(_LINE, out, step, 0.0, start, direction, team)
+    run_pass(LINE, out, step, 0.0, start, direction, team)
 
 
 @_inlined
 def scaled_dot(out, a, u, v, team):
     """Set ``out = a u`` and return ``out . v``."""
-    return _run(_SCALE, out, a, 0.0, u, v, team)
+    return run_pass(SCALE, out, a, 0.0, u, v, team)
 
 
 @_inlined
 def update_dot(out, a, b, u, v, team):
     """Set ``out = a out + b u`` and return ``out . v``."""
-    return _run(_UPDATE, out, a, b, u, v, team)
+    return run_pass(WEIGHTED_SUM, out, a, b, u, v, team)
 
 
 @_inlined
 def dot(u, v, team):
     """Return ``u . v``."""
-    return _run(_DOT, u, 0.0, 0.0, u, v, team)
+    return run_pass(DOT, u, 0.0, 0.0, u, v, team)
 
 
 @_inlined
 def sum_magnitude(u, team):
     """Return the sum of ``|u|``: not finite if an element is not."""
-    return _run(_SUM, u, 0.0, 0.0, u, u, team)
+    return run_pass(SUM_MAGNITUDE, u, 0.0, 0.0, u, u, team)
 
 
 @_inlined
 def max_magnitude(u, team):
     """Return the largest ``|u|``, leaving out NaN."""
-    return _run(_MAX, u, 0.0, 0.0, u, u, team)
+    return run_pass(MAX_MAGNITUDE, u, 0.0, 0.0, u, u, team)
 
 
 def new_team(n: int) -> tuple[Array, Array, Array]:
@@ -110,7 +126,7 @@ def help_team(vectors, board, factors, parts, number):
 
 
 @_inlined
-def _run(kind, out, a, b, u, v, team):
+def run_pass(kind, out, a, b, u, v, team):
     if out.size <= BLOCK:
         return _part(0, kind, a, b, out.ctypes.data, u.ctypes.data, v.ctypes.data, out.size, out)
     return _run_blocks(kind, out, a, b, u, v, team)
@@ -154,7 +170,7 @@ def _take_block(like, board, factors, parts):
 
 
 def _combine(kind, total, part):
-    return max(total, part) if kind == _MAX else total + part
+    return larger_of(total, part) if kind == MAX_MAGNITUDE else sum_of(total, part)
 
 
 @_inlined
@@ -175,31 +191,30 @@ def _block(kind, a, b, out, u, v, size):
     # On pointers, as an array would be seven arguments.
     never_inline()  # so that its sums have the same bits on all threads
     total = 0.0
-    if kind == _UPDATE:
+    if kind == WEIGHTED_SUM:
         for i in range(size):
-            out[i] = a * out[i] + b * u[i]
-            total += float(out[i]) * float(v[i])
-    elif kind == _SCALE:
+            out[i] = weighted_sum(out[i], u[i], v[i], a, b)
+            total += product(out[i], v[i])
+    elif kind == SCALE:
         for i in range(size):
-            out[i] = a * u[i]
-            total += float(out[i]) * float(v[i])
-    elif kind == _DOT:
+            out[i] = scaled(out[i], u[i], v[i], a, b)
+            total += product(out[i], v[i])
+    elif kind == DOT:
         for i in range(size):
-            total += float(u[i]) * float(v[i])
-    elif kind == _SUM:
+            total += product(out[i], v[i])
+    elif kind == SUM_MAGNITUDE:
         for i in range(size):
-            total += abs(float(u[i]))
-    elif kind == _MAX:
+            total += magnitude(out[i], v[i])
+    elif kind == MAX_MAGNITUDE:
         for i in range(size):
-            magnitude = abs(float(u[i]))
-            total = magnitude if magnitude > total else total
-    elif kind == _COPY:
+            total = larger_of(total, magnitude(out[i], v[i]))
+    elif kind == COPY:
         for i in range(size):
             out[i] = u[i]
-    elif kind == _DIFFERENCE:
+    elif kind == DIFFERENCE:
         for i in range(size):
-            out[i] = u[i] - v[i]
-    elif kind == _LINE:
+            out[i] = subtracted(out[i], u[i], v[i], a, b)
+    elif kind == LINE:
         for i in range(size):
-            out[i] = u[i] + a * v[i]
+            out[i] = moved_along(out[i], u[i], v[i], a, b)
     return total

@@ -8,47 +8,54 @@ import numpy as np
 from numba import types
 
 from numbopt._kernels.cuda.intrinsics import aligned, columns_at, cuda, load1, load4, store1
-from numbopt._kernels.cuda.kernel import FLOATS, Kernel
+from numbopt._kernels.cuda.kernel import Kernel
+from numbopt._kernels.norms import clip_coefficient, square
+from numbopt._kernels.passes import sum_of
 
 COMBINE: Any
+NUMBER: Any
 
 THREADS = 256
 """Threads of a block."""
 
 
-def row_squares(rows, stride, partials, like):
+NORM = np.dtype([("norm", np.float64), ("factor64", np.float64), ("factor32", np.float32)], align=True)
+"""What `norm_and_factor` writes: the norm, then the factor that clips by it, in both dtypes that gradients may have."""
+NORM_AT, FACTOR64_AT, FACTOR32_AT = (NORM.fields[name][1] for name in NORM.names)
+
+
+def row_squares(rows, stride, partials):
     """Sum the squares of the gradient in the row of this block of threads, in double precision."""
     row = rows + 8 * cuda.blockIdx.x
     size, gradient = columns_at(row, stride, (0, 3))
     thread = cuda.threadIdx.x
+    like = NUMBER(0)
     total = 0.0
     vectors = size // 4 if aligned((gradient,)) else 0
     for i in range(thread, vectors, cuda.blockDim.x):
         for lane in load4((gradient,), i, like):
-            total += np.float64(lane[0]) * np.float64(lane[0])
+            total += square(lane[0])
     for i in range(4 * vectors + thread, size, cuda.blockDim.x):
-        value = np.float64(load1((gradient,), i, like)[0][0])
-        total += value * value
+        total += square(load1((gradient,), i, like)[0][0])
     total = over_threads(total)
     if thread == 0:
         store1((partials,), cuda.blockIdx.x, ((total,),))
 
 
-def clip_coefficient(partials, count, max_norm, result):
-    """Write the root of the sum of ``partials``, and what takes a gradient of that norm to ``max_norm``, to ``result``.
+def norm_and_factor(partials, count, max_norm, result):
+    """Write the root of the sum of ``partials``, and what clips gradients of that norm, to a `NORM` at ``result``.
 
-    There are float64 of the norm and of the coefficient, then the coefficient as a float32. One block of threads.
+    One block of threads.
     """
     norm = math.sqrt(reduced(partials, count))
     if cuda.threadIdx.x == 0:
-        coefficient = max_norm / (norm + 1e-6)
-        coefficient = 1.0 if coefficient > 1.0 else coefficient
-        store1((result,), 0, ((norm,),))
-        store1((result,), 1, ((coefficient,),))
-        store1((result,), 4, ((np.float32(coefficient),),))
+        factor = clip_coefficient(max_norm, norm)
+        store1((result + NORM_AT,), 0, ((norm,),))
+        store1((result + FACTOR64_AT,), 0, ((factor,),))
+        store1((result + FACTOR32_AT,), 0, ((np.float32(factor),),))
 
 
-def finish(partials, count, result):
+def combine_partials(partials, count, result):
     """Write what ``partials`` combine to into ``result``. One block of threads."""
     total = reduced(partials, count)
     if cuda.threadIdx.x == 0:
@@ -78,27 +85,19 @@ def over_threads(value):
     return shared[0]
 
 
-def add(total, part):
-    return total + part
-
-
-def larger(total, part):
-    return part if part > total else total
-
-
 @functools.cache
 def squares_kernel(dtype: np.dtype[Any]) -> Kernel:
-    """Return the kernel that sums the squares of gradients: rows, stride, address of a float64 for each row, any."""
-    return Kernel(row_squares, {"COMBINE": add}, (types.int64, types.int64, types.int64, FLOATS[dtype]))
+    """Return the kernel that sums the squares of gradients: rows, stride, address of a float64 for each row."""
+    return Kernel(row_squares, {"COMBINE": sum_of, "NUMBER": dtype.type}, (types.int64, types.int64, types.int64))
 
 
 @functools.cache
 def clip_kernel() -> Kernel:
-    """Return the kernel of the second pass: partials, their number, the largest norm, where the result goes."""
-    return Kernel(clip_coefficient, {"COMBINE": add}, (types.int64, types.int64, types.float64, types.int64))
+    """Return the kernel of the second pass: partials, their number, the largest norm, where a `NORM` goes."""
+    return Kernel(norm_and_factor, {"COMBINE": sum_of}, (types.int64, types.int64, types.float64, types.int64))
 
 
 @functools.cache
 def sum_kernel() -> Kernel:
     """Return the kernel of the second pass of a sum: partials, their number, where the result goes."""
-    return Kernel(finish, {"COMBINE": add}, (types.int64, types.int64, types.int64))
+    return Kernel(combine_partials, {"COMBINE": sum_of}, (types.int64, types.int64, types.int64))

@@ -32,8 +32,8 @@ from numbopt._kernels.cpu.vectors import (
     sum_magnitude,
     update_dot,
 )
-from numbopt._kernels.quasi_newton.line_search import ACCEPTED, SEARCHING, begin, contradicts, update
-from numbopt._kernels.quasi_newton.memory import _FIXED_STEP_CURVATURE, _remember, _two_loop
+from numbopt._kernels.quasi_newton.line_search import ACCEPTED, SEARCHING, begin, contradicts, next_trial
+from numbopt._kernels.quasi_newton.memory import FIXED_STEP_CURVATURE, remember_pair, two_loop
 from numbopt._kernels.quasi_newton.state import (
     BASE_G,
     BASE_X,
@@ -62,7 +62,7 @@ _ROUNDINGS = 32  # error of a value, in units of its last digit: values are sums
 _STALLED = 1e-9  # relative change of the value, below which steps that no search could make better count as failures
 
 
-def _advance(vectors, products, states, x, g, f, team=None):
+def advance(vectors, products, states, x, g, f, team=None):
     vectors, x, g, state = borrowed(vectors), borrowed(x), borrowed(g), states[0]
     if not state.searching:
         state.iterations = state.evaluations = state.patient = 0
@@ -77,10 +77,10 @@ def _advance(vectors, products, states, x, g, f, team=None):
     return answer
 
 
-def _advance_in_team(vectors, products, states, board, factors, parts, x, g, f):
+def advance_in_team(vectors, products, states, board, factors, parts, x, g, f):
     team = (board, factors, parts)
     open_team(team)
-    answer = _advance(vectors, products, states, x, g, f, team)
+    answer = advance(vectors, products, states, x, g, f, team)
     close_team(team)
     return answer
 
@@ -112,7 +112,7 @@ def _begin_search(x, vectors, products, state, team):
     step = 0.0
     if state.memory > 0:
         if RULE == LBFGS:
-            state.slope = _two_loop(vectors, products, state, team)
+            state.slope = two_loop(vectors, products, state, team)
             step = state.learning_rate
         else:
             state.slope = update_dot(vectors[DIRECTION], state.beta, -1.0, vectors[BASE_G], vectors[BASE_G], team)
@@ -135,7 +135,7 @@ def _trial(x, g, f, vectors, products, state, team):
     search = state.search
     best_step = search.best_step
     slope = dot(g, vectors[DIRECTION], team)
-    answer = update(search, f, slope)
+    answer = next_trial(search, f, slope)
     if answer == ACCEPTED:
         return _accept(x, g, f, slope, vectors, products, state, team)
     if search.best_step != best_step:
@@ -176,7 +176,7 @@ def _accept(x, g, f, slope, vectors, products, state, team):
     size = max(abs(f), abs(state.value), 1.0)
     state.step = state.search.step
     if RULE == LBFGS:
-        _remember(x, g, slope, -state.epsilon * state.slope * state.step, vectors, products, state, team)
+        remember_pair(x, g, slope, -state.epsilon * state.slope * state.step, vectors, products, state, team)
     else:
         _conjugate(g, slope, vectors, state, team)
     largest_step = math.inf
@@ -243,12 +243,12 @@ def _fixed_step(x, g, f, vectors, products, state, team):
     first = math.isnan(state.step)
     if not first:
         slope = dot(g, vectors[DIRECTION], team)
-        _remember(x, g, slope, _FIXED_STEP_CURVATURE, vectors, products, state, team)
+        remember_pair(x, g, slope, FIXED_STEP_CURVATURE, vectors, products, state, team)
     _rebase(x, g, f, vectors, state, team)
     state.iterations += 1
     state.step = state.learning_rate
     if state.memory > 0:
-        state.slope = _two_loop(vectors, products, state, team)
+        state.slope = two_loop(vectors, products, state, team)
     else:
         state.slope = scaled_dot(vectors[DIRECTION], -1.0, vectors[BASE_G], vectors[BASE_G], team)
     if first:

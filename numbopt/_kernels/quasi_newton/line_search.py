@@ -1,7 +1,7 @@
 """How far to go along a direction: the search of Moré and Thuente, with an acceptance that rounding cannot defeat.
 
 Everything here knows a scalar function of the step length, its value and its slope, and nothing else. The search works
-in reverse communication: `begin` sets up a record of dtype `SEARCH`, whose field ``step`` is the first trial; `update`
+in reverse communication: `begin` sets up a record of dtype `SEARCH`, whose field ``step`` is the first trial; `next_trial`
 is told value and slope there, and answers whether to stop or to evaluate at the new ``step``. `search` drives both for
 a Python function. The functions are plain Python and are compiled where they are used.
 
@@ -50,7 +50,7 @@ SEARCH = np.dtype(
 )
 
 SEARCHING, ACCEPTED, EXHAUSTED = range(3)
-"""Answers of `update`; after the last, ``best_step`` (0 where nothing was lower) is all there is to have."""
+"""Answers of `next_trial`; after the last, ``best_step`` (0 where nothing was lower) is all there is to have."""
 
 _SIGNIFICANT = 125  # times the noise
 _MAX_INFINITE_TRIALS = 60  # each shortens the step ten times
@@ -78,7 +78,7 @@ def begin(search: Any, value: float, slope: float, step: float, ceiling: float) 
     search.trials = search.infinite_trials = 0
 
 
-def update(search: Any, value: float, slope: float) -> int:
+def next_trial(search: Any, value: float, slope: float) -> int:
     """Take in ``value`` and ``slope`` at ``search.step``: accept it, give up, or propose the next ``search.step``."""
     if not (math.isfinite(value) and math.isfinite(slope)):
         return _shorten(search)
@@ -161,7 +161,7 @@ def search(
     answer = SEARCHING
     while answer == SEARCHING:
         trial = float(record.step)
-        answer = update(record, *function(trial))
+        answer = next_trial(record, *function(trial))
     evaluations = int(record.trials + record.infinite_trials)
     return (trial if answer == ACCEPTED else float(record.best_step)), evaluations
 

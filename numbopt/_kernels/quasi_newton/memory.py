@@ -7,7 +7,7 @@ from numbopt._kernels.cpu.vectors import difference, dot, scaled_dot, update_dot
 from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, DIRECTION, FIXED_STEP, PAIRS
 
 
-def _remember(x, g, slope, threshold, vectors, products, state, team):
+def remember_pair(x, g, slope, threshold, vectors, products, state, team):
     """Put the pair of the last step into the ring if its curvature ``s . y`` exceeds ``threshold``."""
     capacity = products.shape[1]
     if not (state.step * (slope - state.slope) > threshold and capacity > 0):
@@ -28,7 +28,7 @@ def _remember(x, g, slope, threshold, vectors, products, state, team):
         state.memory += 1
 
 
-def _two_loop(vectors, products, state, team):
+def two_loop(vectors, products, state, team):
     """Set the direction to minus the inverse Hessian times the gradient, and return its slope (Nocedal 1980, p. 779).
 
     Every pass updates the direction by one pair and takes the dot that the next pair needs.
@@ -61,4 +61,4 @@ def _two_loop(vectors, products, state, team):
 
 RULE: Any  # bound by `kernel`
 
-_FIXED_STEP_CURVATURE = 1e-10  # torch's absolute threshold for s . y
+FIXED_STEP_CURVATURE = 1e-10  # torch's absolute threshold for s . y
