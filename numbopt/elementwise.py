@@ -15,7 +15,7 @@ from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.many_arrays import clip_coefficient
 from numbopt._launch.tables import Clock as Clock
 from numbopt._launch.tables import Tables, are_arrays, kind_of
-from numbopt._parameters.gradients import Gradients
+from numbopt._parameters.gradients import Given, Gradients
 from numbopt.optimizer import Optimizer
 from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, named
 from numbopt.parameter import Parameter, checked_values, label
@@ -171,7 +171,7 @@ class ElementwiseOptimizer(Optimizer):
         super()._set_up()
         self._tables = Tables()
         self._kinds: list[tuple[Rule, int | None]] = []  # rule and identity of bounds, if arrays, of each group
-        self._gradients = Gradients([])
+        self._gradients: Gradients | None = None  # made when a step needs it
         self._projects: list[tuple[int, Callable[[Array], Any]]] = []
         self._grad_norm: Callable[[], float | None] = lambda: None
 
@@ -184,7 +184,7 @@ class ElementwiseOptimizer(Optimizer):
 
     def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
         added = parameters[len(self._parameters) :]
-        calls = [*self._tables.adding(added), *setting(self, _gradients=Gradients(parameters))]
+        calls = [*self._tables.adding(added), *setting(self, _gradients=None)]
         if options["bounds"] is not UNBOUNDED:
             for parameter in added:
                 calls += _moving_inside(parameter, options["bounds"])
@@ -226,17 +226,15 @@ class ElementwiseOptimizer(Optimizer):
             loss, grads = self.evaluate(closure, grads)
         with self._lock:
             self._refresh_options()
-            gradients, tables = self._gradients, self._tables
-            if grads is None:
-                gradients.take_own()
-            else:
-                gradients.take(self.gradients_in_order(grads))
-            if tables.addresses is not gradients.addresses:
+            gradients, tables = self._gradients or self._new_gradients(), self._tables
+            given = gradients.own() if grads is None else self.gradients_in_order(grads)
+            if not gradients.retake(given, tables.targets):
+                gradients.take(given)
                 groups = [group for group in self._group_options for _ in group.params]
                 tables.use(gradients.addresses, self, groups)
             scale: float | None = 1.0
             if self.max_grad_norm is not None or self.nonfinite != "propagate":
-                scale = self._gradient_scale()
+                scale = self._gradient_scale(gradients, given)
             if scale is None:
                 self.skipped_steps += 1
                 return loss
@@ -245,6 +243,10 @@ class ElementwiseOptimizer(Optimizer):
                 if gradients.addresses[position]:
                     _project(self._parameters[position], project)
         return loss
+
+    def _new_gradients(self) -> Gradients:
+        self._gradients = Gradients(self._parameters)
+        return self._gradients
 
     # ---- looking at the gradients before the step
 
@@ -259,7 +261,7 @@ class ElementwiseOptimizer(Optimizer):
         if self.nonfinite not in ("propagate", "raise", "skip"):
             raise ValueError(f"nonfinite must be 'propagate', 'raise' or 'skip', got {self.nonfinite!r}")
 
-    def _gradient_scale(self) -> float | None:
+    def _gradient_scale(self, gradients: Gradients, given: Given) -> float | None:
         """Return the factor that ``max_grad_norm`` asks for, or None if the step is to be skipped."""
         self._check_guards()
         if self.nonfinite == "propagate":
@@ -272,7 +274,8 @@ class ElementwiseOptimizer(Optimizer):
         self._grad_norm = lambda: norm
         if self.nonfinite != "propagate" and not math.isfinite(norm):
             for position, parameter in enumerate(self._parameters):
-                if self._gradients.addresses[position] and not np.isfinite(to_host(self._gradients[position])).all():
+                gradient = gradients.array(position, given)
+                if gradient is not None and not np.isfinite(to_host(gradient)).all():
                     if self.nonfinite == "skip":
                         return None
                     raise ValueError(

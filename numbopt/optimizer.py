@@ -5,7 +5,7 @@ import functools
 import itertools
 import operator
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -301,8 +301,8 @@ class Optimizer:
             raise ValueError("gradients came from the closure and from grads=; give them once")
         return loss
 
-    def gradients_in_order(self, grads: Any) -> Sequence[Any]:
-        """Return ``grads``, in any of the forms that `step` takes, as a sequence with one entry for each parameter."""
+    def gradients_in_order(self, grads: Any) -> tuple[Any, ...]:
+        """Return ``grads``, in any of the forms that `step` takes, as a tuple with one entry for each parameter."""
         count = len(self._parameters)
         if isinstance(grads, Mapping):
             names = self._names
@@ -314,16 +314,16 @@ class Optimizer:
             unknown = [name for name in grads if name not in known]
             if unknown:
                 raise ValueError(f"grads has names that no parameter has: {unknown}; there are {names}")
-            return [grads.get(name) for name in names]
+            return tuple(grads.get(name) for name in names)
         if isinstance(grads, (list, tuple)):
-            if count == 1 and self._parameters[0].ndim and grads and np.isscalar(grads[0]):
-                return [grads]  # a list of numbers is an array
+            if count == 1 and len(grads) and self._parameters[0].ndim and _is_number(grads[0]):
+                return (grads,)  # a list of numbers is an array
             if len(grads) != count:
                 raise ValueError(f"grads has {len(grads)} entries for {count} parameters; give one each, None to skip")
-            return grads
+            return tuple(grads)
         if count != 1:
             raise TypeError(f"grads must be a list with one array for each of {count} parameters, or a dict by name")
-        return [grads]
+        return (grads,)
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Set the gradients of all parameters to zero.
@@ -509,6 +509,10 @@ class Optimizer:
             lines.append(f"Parameter Group {number}")
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
         return "\n".join([*lines, ")"])
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, np.ndarray) and np.isscalar(value)  # in this order, because most are arrays
 
 
 _NOTHING_ZEROED: tuple[int, list[int], list[Any]] = (-1, [], [])

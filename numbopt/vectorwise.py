@@ -15,9 +15,7 @@ from numbopt._launch import cuda_vectors as _device_vectors
 from numbopt._launch import quasi_newton as cores
 from numbopt._launch.calls import setting
 from numbopt._parameters.flat import FlatVectors, dtype_and_device
-from numbopt._parameters.gradients import Gradients
 from numbopt.optimizer import Optimizer
-from numbopt.parameter import Parameter
 
 
 class StepResult(NamedTuple):
@@ -86,7 +84,6 @@ class VectorOptimizer(Optimizer):
 
     def _set_up(self) -> None:
         super()._set_up()
-        self._gradients = Gradients([])
         self._vectors: FlatVectors | None = None
         self._core: qn.State | None = None
         self._evaluations = self._iterations = 0
@@ -106,9 +103,6 @@ class VectorOptimizer(Optimizer):
                 "give all parameters in one list"
             )
         super().add_param_group(param_group)
-
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> list[Callable[[], object]]:
-        return setting(self, _gradients=Gradients(parameters))
 
     def _ready(self) -> tuple[FlatVectors, qn.State]:
         """Return the vectors and the state of the core, made anew from what is remembered if its shape was edited."""
@@ -136,7 +130,7 @@ class VectorOptimizer(Optimizer):
 
     def _flat_vectors(self) -> FlatVectors:
         if self._vectors is None:
-            self._vectors = FlatVectors(self._parameters, self._gradients)
+            self._vectors = FlatVectors(self._parameters)
         return self._vectors
 
     def _new_core(self, options: Mapping[str, Any], state: Mapping[str, Any]) -> qn.State:
@@ -220,11 +214,7 @@ class VectorOptimizer(Optimizer):
         value = loss.item() if shape is not None and math.prod(shape) == 1 else loss
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"the closure must return the loss, one real number, or (loss, grads); got {loss!r}")
-        if grads is None:
-            self._gradients.take_own()
-        else:
-            self._gradients.take(self.gradients_in_order(grads))
-        vectors.gather_grad()
+        vectors.gather_grad(None if grads is None else self.gradients_in_order(grads))
         return loss, float(value)
 
     # ---- state: with the first parameter, as in torch

@@ -11,6 +11,7 @@ import numpy as np
 from numbopt._kernels.rule import Rule
 from numbopt._launch.blocks import Blocks, Integers
 from numbopt._launch.calls import Calls
+from numbopt._launch.look import Target
 
 
 class Update(Protocol):
@@ -102,10 +103,13 @@ class Table:
     positions : array of int
         Of the members among the parameters of the optimizer.
     launch : Update
-        The launch over `rows` with `scalars`; those of the members that have a gradient.
+        The launch over the rows of `target` with `scalars`; those of the members that have a gradient.
+    target : Target
+        Its rows are those of the launch.
     """
 
     launch: Update
+    target: Target
 
     def __init__(self, kind: Kind, members: list[Member]) -> None:
         self.kind = kind
@@ -118,7 +122,7 @@ class Table:
         self._line_of = np.arange(len(members))
         self.lines: list[tuple[Any, Any]] = []
         self._idle_lines = [(member.group, member.clock) for member in members]
-        self._gradients_seen = self._selection = b""
+        self._selection = b""
 
     def clock_of(self, place: int) -> Any:
         """Return the clock of the parameter at ``place`` among the members."""
@@ -133,20 +137,14 @@ class Table:
 
     def use_gradients(self, addresses: Integers) -> None:
         """Take the gradients of the optimizer's parameters from ``addresses``; 0 means that there is none."""
-        gradients = addresses[self.positions]
-        seen = gradients.tobytes()
-        if seen == self._gradients_seen:
-            return
-        has_gradient = gradients != 0
+        has_gradient = addresses[self.positions] != 0
         selection = has_gradient.tobytes()
-        self._gradients_seen = b""  # invalid until all is done; see `calls`
         if selection != self._selection:
-            self._selection = b""
+            self._selection = b""  # invalid until all is done; see `calls`
             self._select(has_gradient)
             self._selection = selection
-        self.rows[:, 3] = gradients[self._row_buffer] + self._row_start
+        self.target.take(addresses)
         self.launch.gradients_changed()
-        self._gradients_seen = seen
 
     def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Make rows and lines for the parameters that have a gradient."""
@@ -167,12 +165,12 @@ class Table:
         if len(self.lines) > 1:
             order = np.argsort(line_of_row, kind="stable")
             chosen, line_of_row = chosen[order], line_of_row[order]
-        self._row_buffer, self._row_start = self._blocks.buffer[chosen], self._starts[chosen]
-        self.rows = self._all_rows[chosen]
-        self.rows[:, 1] = line_of_row
+        rows = self._all_rows[chosen]
+        rows[:, 1] = line_of_row
+        self.target = Target(rows, self.positions[self._blocks.buffer[chosen]], self._starts[chosen])
         self.scalars = np.zeros((len(self.lines), len(self.kind.rule.scalar_names)), self.kind.dtype)
         self._pack = struct.Struct(f"={self.scalars.size}{self.kind.dtype.char}").pack_into
-        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, self.rows, self.scalars)
+        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, self.scalars)
 
     def set_scalars(self, values: list[float]) -> None:
         """Write the scalars of all lines, one line after the other."""

@@ -10,6 +10,7 @@ from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch import cpu, cuda
 from numbopt._launch.blocks import Integers
 from numbopt._launch.calls import Calls, run, setting
+from numbopt._launch.look import Targets
 from numbopt._launch.table import Kind, Member, Table
 from numbopt.parameter import Parameter
 
@@ -62,14 +63,14 @@ class Tables:
 
     Attributes
     ----------
-    addresses : array of int, or None
-        Addresses of the gradients that the tables have taken; None where they have to be given (again) to `use`.
+    targets : Targets or None
+        Where the tables take the addresses of gradients from; None where these have to be given (again) to `use`.
     """
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self._tables: list[Table] | None = None
-        self.addresses: Integers | None = None
+        self.targets: Targets | None = None
 
     def __iter__(self) -> Iterator[Table]:
         """Iterate over the tables that there are."""
@@ -86,17 +87,17 @@ class Tables:
             return
         for position, entry in enumerate(self._entries):
             entry.clock = self.clock_of(position)
-        self.addresses = None
+        self.targets = None
         self._tables = None  # last: until then the clocks in the tables count; see `calls`
 
     def use(self, addresses: Integers, algorithm: Algorithm, groups: Sequence[Group]) -> None:
         """Take the gradients from these addresses, 0 for none; ``groups`` has the group of each parameter."""
-        self.addresses = None
+        self.targets = None
         if self._tables is None:
             self._tables = self._make_tables(algorithm, groups)
         for table in self._tables:
             table.use_gradients(addresses)
-        self.addresses = addresses
+        self.targets = Targets([table.target for table in self._tables])
 
     def _make_tables(self, algorithm: Algorithm, groups: Sequence[Group]) -> list[Table]:
         positions_of: dict[Kind, list[int]] = {}

@@ -1,0 +1,130 @@
+"""The look at arrays before a step: whether parameters and gradients are what the rows of tables were made for.
+
+Compiled code reads the array objects of NumPy themselves, because a thousand of them would take Python a millisecond.
+`numbopt._devices.objects` knows where things are in an object.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from numbopt._devices.objects import ALIGNED, object_layout
+from numbopt._kernels.cpu.intrinsics import array_at
+from numbopt._kernels.specialise import compiled_with, specialise
+
+AT: Any
+"""The `ObjectLayout`."""
+
+# A plan: how long the arrays are that `look` works on, and the addresses of these and of two objects.
+COUNT, WATCHED_COUNT, SPAN_COUNT, WATCHED, STARTS, ENDS, FOUND, ADDRESSES, NDARRAY, NONE, PLAN_SIZE = range(11)
+
+# Columns of the watched arrays: facts about an array, and the address of its lengths and strides.
+OBJECT, DATA, NBYTES, NDIM, DTYPE, FLAGS, LENGTHS, WATCHED_COLUMNS = range(8)
+
+# Columns of targets: one line for each table, that says where its rows are and what belongs into their last column.
+ROWS, POSITIONS, OFFSETS, ROW_COUNT, ROW_COLUMNS, TARGET_COLUMNS = range(6)
+
+GRADIENT = 3
+"""The column of the rows of a table that has the address of the gradient."""
+
+_inlined = compiled_with(inline="always")
+
+
+@functools.cache
+def compiled_look() -> Any:
+    """Return `look`, compiled when it is first called, or None where objects of Python cannot be read."""
+    layout = object_layout()
+    return None if layout is None else specialise(look, {"AT": layout})
+
+
+def look(plan_address, targets_address, target_count, given):
+    """Take the addresses of gradients over into the rows of tables if nothing else has changed since the last step.
+
+    Parameters
+    ----------
+    plan_address : int
+        Of an array of int64, the plan.
+    targets_address, target_count : int
+        Of an array of int64 with `TARGET_COLUMNS` columns, and the number of its rows.
+    given : int
+        ``id`` of a tuple: for each parameter its gradient, or None.
+
+    Returns
+    -------
+    bool
+        True if all parameters are where and as they were, the same ones have a gradient, and each gradient lies in
+        memory as its parameter does and apart from all. Otherwise nothing was written.
+    """
+    plan = array_at(plan_address, PLAN_SIZE, np.int64)
+    count = plan[COUNT]
+    if _word(given + AT.size) != count:
+        return False
+    watched = array_at(plan[WATCHED], plan[WATCHED_COUNT] * WATCHED_COLUMNS, np.int64)
+    for start in range(0, watched.size, WATCHED_COLUMNS):
+        array = watched[start + OBJECT]
+        if _word(array + AT.data) != watched[start + DATA] or not _is_like(
+            array, watched, start, watched[start + FLAGS]
+        ):
+            return False
+    addresses, found = array_at(plan[ADDRESSES], count, np.int64), array_at(plan[FOUND], count, np.int64)
+    starts, ends = array_at(plan[STARTS], plan[SPAN_COUNT], np.int64), array_at(plan[ENDS], plan[SPAN_COUNT], np.int64)
+    for i in range(count):
+        gradient = _word(given + AT.items + 8 * i)
+        if (gradient == plan[NONE]) != (addresses[i] == 0):
+            return False
+        if gradient == plan[NONE]:
+            found[i] = 0
+            continue
+        start = WATCHED_COLUMNS * i
+        if _word(gradient + AT.kind) != plan[NDARRAY] or not _is_like(gradient, watched, start, ALIGNED):
+            return False
+        found[i] = _word(gradient + AT.data)
+        if found[i] != addresses[i] and not _is_apart(
+            found[i], watched[start + DATA], watched[start + NBYTES], starts, ends
+        ):
+            return False
+    for i in range(count):
+        addresses[i] = found[i]
+    for t in range(target_count):
+        target = array_at(targets_address + 8 * TARGET_COLUMNS * t, TARGET_COLUMNS, np.int64)
+        positions = array_at(target[POSITIONS], target[ROW_COUNT], np.int64)
+        offsets = array_at(target[OFFSETS], target[ROW_COUNT], np.int64)
+        rows = array_at(target[ROWS], target[ROW_COUNT] * target[ROW_COLUMNS], np.int64)
+        for r in range(positions.size):
+            rows[target[ROW_COLUMNS] * r + GRADIENT] = addresses[positions[r]] + offsets[r]
+    return True
+
+
+@_inlined
+def _word(address):
+    return array_at(address, 1, np.int64)[0]
+
+
+def _is_like(array, watched, start, flags):
+    """Whether an array has dtype, shape and strides of a watched one, and these flags."""
+    ndim = watched[start + NDIM]
+    if array_at(array + AT.ndim, 1, np.int32)[0] != ndim or _word(array + AT.dtype) != watched[start + DTYPE]:
+        return False
+    if array_at(array + AT.flags, 1, np.int32)[0] & flags != flags:
+        return False
+    shape, strides = _word(array + AT.shape), _word(array + AT.strides)
+    lengths = watched[start + LENGTHS]
+    for i in range(ndim):
+        if _word(shape + 8 * i) != _word(lengths + 8 * i):
+            return False
+        if _word(strides + 8 * i) != _word(lengths + 8 * (ndim + i)):
+            return False
+    return True
+
+
+def _is_apart(start, own, nbytes, starts, ends):
+    """Whether memory is not that of any parameter, unless it is all of its own one."""
+    low, high = 0, ends.size  # of the spans of parameters, sorted, the first one that ends after the start
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] > start:
+            high = middle
+        else:
+            low = middle + 1
+    return nbytes == 0 or start == own or low == ends.size or starts[low] >= start + nbytes
