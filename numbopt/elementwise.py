@@ -227,8 +227,15 @@ class ElementwiseOptimizer(Optimizer):
         with self._lock:
             self._refresh_options()
             gradients, tables = self._gradients or self._new_gradients(), self._tables
-            given = gradients.own() if grads is None else self.gradients_in_order(grads)
+            if grads is None:
+                given = gradients.own()
+            elif type(grads) is list:  # most are, and `retake` checks them quickly
+                given = tuple(grads)
+            else:
+                given = self.gradients_in_order(grads)
             if not gradients.retake(given, tables.targets):
+                if grads is not None:
+                    given = self.gradients_in_order(grads)
                 gradients.take(given)
                 groups = [group for group in self._group_options for _ in group.params]
                 tables.use(gradients.addresses, self, groups)

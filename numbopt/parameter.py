@@ -153,7 +153,7 @@ class Parameter(NDArrayOperatorsMixin):
         self._shown: Any = made_from
         self._shown = self._source = self.shown(data)
         self._address = address_of(data)
-        self._layout = (data.dtype, data.shape, data.strides)
+        self._layout = layout_of(data)
         self._bases = tuple(_bases_of(data))
         self._grad: Any = None
         self._shown_grad: Any = None
@@ -227,7 +227,7 @@ class Parameter(NDArrayOperatorsMixin):
         return self._address
 
     @property
-    def layout(self) -> tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]:
+    def layout(self) -> "Layout":
         """Dtype, shape and strides of the data."""
         return self._layout
 
@@ -254,7 +254,7 @@ class Parameter(NDArrayOperatorsMixin):
         data = self._data
         if isinstance(data, DeviceArray):
             return None
-        if address_of(data) != self._address or (data.dtype, data.shape, data.strides) != self._layout:
+        if address_of(data) != self._address or layout_of(data) != self._layout:
             dtype, shape, strides = self._layout
             return (
                 f"has changed since it became a parameter: it was resized, or had shape {shape}, strides {strides} and "
@@ -599,6 +599,14 @@ def _label(name: str | None, shape: tuple[int, ...], position: int | None = None
     if name:
         return f"parameter {name!r}"
     return f"{'a parameter' if position is None else f'parameter {position}'} of shape {shape}"
+
+
+Layout = tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]
+
+
+def layout_of(array: Any) -> Layout:
+    """Return dtype, shape and strides of an array."""
+    return array.dtype, array.shape, array.strides
 
 
 def _bases_of(array: Any) -> Iterator[tuple[Any, Any]]:

@@ -4,17 +4,18 @@ See `numbopt._kernels.cpu.look`, which does it.
 """
 
 import functools
+import itertools
 import mmap
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from numbopt._devices.arrays import host_address_of
 from numbopt._devices.objects import ALIGNED, WRITEABLE
-from numbopt._kernels.cpu.look import GRADIENT, PLAN_SIZE, TARGET_COLUMNS, WATCHED_COLUMNS, compiled_look
+from numbopt._kernels.cpu.look import GRADIENT, PLAN_SIZE, compiled_look
 from numbopt._launch.blocks import Integers
-from numbopt.parameter import Parameter
+from numbopt.parameter import Parameter, layout_of
 
 
 class Target(NamedTuple):
@@ -38,20 +39,18 @@ class Targets:
     Attributes
     ----------
     address : int
-        Of an array of int64, shape (count, `TARGET_COLUMNS`).
-    count : int
-        Of the tables.
+        Of their number as an int64, and of that many lines of `TARGET_COLUMNS` after it.
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._kept = targets
         lines = [(*map(host_address_of, target), *target.rows.shape) for target in targets]
-        self._lines = np.array(lines, np.int64).reshape(-1, TARGET_COLUMNS)
-        self.address, self.count = host_address_of(self._lines), len(lines)
+        self._words = np.array([len(lines), *itertools.chain.from_iterable(lines)], np.int64)
+        self.address = host_address_of(self._words)
 
 
-class Look:
-    """The look of one optimizer.
+class Plan:
+    """What the look of one optimizer compares arrays with.
 
     Parameters
     ----------
@@ -64,36 +63,29 @@ class Look:
     """
 
     def __init__(self, parameters: list[Parameter], addresses: Integers, starts: list[int], ends: list[int]) -> None:
-        watched, lengths = [], []
         arrays = [(p.array, p.address, p.layout, ALIGNED | WRITEABLE) for p in parameters]
         bases = {id(base): base for p in parameters for base in p.bases}.values()
-        arrays += [
-            (b, host_address_of(b), (b.dtype, b.shape, b.strides), 0) for b in bases if isinstance(b, np.ndarray)
-        ]
+        arrays += [(b, host_address_of(b), layout_of(b), 0) for b in bases if isinstance(b, np.ndarray)]
+        watched: list[int] = []
+        lengths: list[int] = []
         for array, address, (dtype, shape, strides), flags in arrays:
-            watched.append((id(array), address, array.nbytes, len(shape), id(dtype), flags, 8 * len(lengths)))
-            lengths += [*shape, *strides]
-        # Compiled code knows these arrays by address; here they are kept.
-        self._kept = arrays
-        self._lengths, self._watched = np.array(lengths, np.int64), np.array(watched, np.int64)
-        self._watched[:, WATCHED_COLUMNS - 1] += host_address_of(self._lengths)
-        self._spans = np.array(starts, np.int64), np.array(ends, np.int64)
-        self._found = addresses.copy(), addresses
-        tables = (self._watched, *self._spans, *self._found)
-        objects = id(np.ndarray), id(None)
-        self._plan = np.array(
-            [len(parameters), len(watched), len(starts), *map(host_address_of, tables), *objects], np.int64
-        )
-        assert len(self._plan) == PLAN_SIZE
+            watched += (id(array), address, array.nbytes, len(shape), id(dtype), flags, len(lengths))
+            lengths += (*shape, *strides)
+        counts = len(parameters), len(arrays), len(starts)
+        tables = [np.array(values, np.int64) for values in (watched, lengths, starts, ends)]
+        tables += addresses.copy(), addresses
+        words = np.array([*counts, *map(host_address_of, tables), id(np.ndarray), id(None)], np.int64)
+        assert len(words) == PLAN_SIZE
+        self._kept = arrays, tables, words  # compiled code knows these by address
+        self._address = host_address_of(words)
         self._closable = [base for base in bases if isinstance(base, mmap.mmap)]
 
-    @functools.cached_property
-    def _look(self) -> Callable[[int, int, int], bool]:
+    def look(self) -> Callable[[int, int], bool]:
+        """Return the function that takes the address of targets and the ``id`` of a tuple of gradients."""
         look = compiled_look()
-        return (lambda *_: False) if look is None else functools.partial(look, host_address_of(self._plan))
-
-    def __call__(self, given: tuple[Any, ...], targets: Targets) -> bool:
-        """Take over the addresses of gradients if nothing else has changed since they were taken the last time."""
-        if self._closable and any(memory.closed for memory in self._closable):
-            return False
-        return self._look(targets.address, targets.count, id(given))
+        if look is None:
+            return lambda targets, given: False
+        compared = functools.partial(look, self._address)
+        if not self._closable:
+            return compared
+        return lambda targets, given: not any(memory.closed for memory in self._closable) and compared(targets, given)

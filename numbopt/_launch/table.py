@@ -172,17 +172,22 @@ class Table:
         self._pack = struct.Struct(f"={self.scalars.size}{self.kind.dtype.char}").pack_into
         self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, self.scalars)
 
-    def set_scalars(self, values: list[float]) -> None:
-        """Write the scalars of all lines, one line after the other."""
+    def calls(self, lines: list[tuple[Any, Any]], values: list[float]) -> Calls:
+        """Return the calls that update all parameters that have a gradient, and replace `lines`.
+
+        Parameters
+        ----------
+        lines : list of (object, object)
+            With the clocks after the step.
+        values : list of float
+            The scalars of all lines, one line after the other; written at once.
+        """
         try:
             self._pack(self.scalars, 0, *values)  # type: ignore[arg-type]  # an array is a buffer
         except OverflowError:
             raise ValueError(f"the options give a scalar too large for {self.kind.dtype}, one of {values}") from None
         except struct.error:
             raise ValueError(f"advance must return as many scalars as the rule names, got {values} in all") from None
-
-    def calls(self, lines: list[tuple[Any, Any]]) -> Calls:
-        """Return the calls that update all parameters that have a gradient, and replace `lines`."""
         return [*self.launch.calls(), functools.partial(operator.setitem, self.lines, _ALL, lines)]
 
 

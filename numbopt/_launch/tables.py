@@ -143,22 +143,24 @@ class Tables:
             lines: list[tuple[Group, Clock]] = []
             values: list[float] = []
             for group, clock in table.lines:
-                options, common = group.options, group.common
                 if clock is None:
-                    clock = algorithm.initial_clock(options)
-                    if start := algorithm.initial_state(options):
+                    clock = algorithm.initial_clock(group.options)
+                    if start := algorithm.initial_state(group.options):
                         self._fill(table.positions_on(len(lines)), start)
                 try:
-                    clock, scalars = advance(options, clock)
+                    clock, scalars = advance(group.options, clock)
                 except ArithmeticError as error:
                     name = type(algorithm).__name__
-                    raise ValueError(f"{error}, computed by {name} from the options {options}") from None
+                    raise ValueError(f"{error}, computed by {name} from the options {group.options}") from None
                 lines.append((group, clock))
                 values += scalars
-                values += common if grad_scale == 1 else common._replace(grad_scale=grad_scale * common.grad_scale)
+                values += (
+                    group.common
+                    if grad_scale == 1
+                    else group.common._replace(grad_scale=grad_scale * group.common.grad_scale)
+                )
             if lines:
-                table.set_scalars(values)
-                calls += table.calls(lines)
+                calls += table.calls(lines, values)
         return calls
 
     def _fill(self, positions: list[int], values: Mapping[str, float]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from numbopt._devices.arrays import Array, as_device_array, host_address_of
 from numbopt._launch.blocks import Integers
-from numbopt._launch.look import Look, Targets
+from numbopt._launch.look import Plan, Targets
 from numbopt.parameter import Parameter, checked_gradient, checked_values, gradient_changes, label
 
 Given = tuple[Any, ...]
@@ -39,7 +39,10 @@ class Gradients:
         self._spans = [parameter.span for parameter in parameters]
         occupied = sorted((start, end) for start, end in self._spans if end > start)  # parameters do not overlap
         self._starts, self._ends = [start for start, _ in occupied], [end for _, end in occupied]
-        self._look = None if self._on_gpu else Look(parameters, self.addresses, self._starts, self._ends)
+        self._look: Any = None
+        if not self._on_gpu:
+            self._plan = Plan(parameters, self.addresses, self._starts, self._ends)
+            self._look = self._plan.look()
         self._seen_on_gpu: Given = ()
 
     def own(self) -> Given:
@@ -69,7 +72,7 @@ class Gradients:
         if targets is None:
             return False
         if self._look is not None:
-            return self._look(given, targets)
+            return self._look(targets.address, id(given))  # type: ignore[no-any-return]
         return len(given) == len(self._seen_on_gpu) and all(map(operator.is_, given, self._seen_on_gpu))
 
     def take(self, given: Given) -> None:
