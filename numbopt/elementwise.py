@@ -16,8 +16,8 @@ from numbopt._launch.many_arrays import clip_coefficient
 from numbopt._launch.tables import Clock as Clock
 from numbopt._launch.tables import Tables, are_arrays, kind_of
 from numbopt._parameters.gradients import Given, Gradients
-from numbopt.optimizer import Optimizer
-from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, named
+from numbopt.optimizer import GroupOptions, Optimizer
+from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, options_type
 from numbopt.parameter import Parameter, checked_values, label
 
 
@@ -170,7 +170,7 @@ class ElementwiseOptimizer(Optimizer):
     def _set_up(self) -> None:
         super()._set_up()
         self._tables = Tables()
-        self._kinds: list[tuple[Rule, int | None]] = []  # rule and identity of bounds, if arrays, of each group
+        self._options_type = options_type(tuple(self.options))
         self._gradients: Gradients | None = None  # made when a step needs it
         self._projects: list[tuple[int, Callable[[Array], Any]]] = []
         self._grad_norm: Callable[[], float | None] = lambda: None
@@ -190,26 +190,25 @@ class ElementwiseOptimizer(Optimizer):
                 calls += _moving_inside(parameter, options["bounds"])
         return calls
 
-    def _options_changed(self) -> None:
-        for known in self._group_options:
-            known.options = named(self.options, known.values)
-        kinds = [
-            (self.rule_for(known.options), id(group.get("bounds")) if are_arrays(known.bounds) else None)
-            for known, group in zip(self._group_options, self.param_groups, strict=True)
-        ]
-        projects = [known.values["project"] for known in self._group_options for _ in known.params]
-        self._projects = [(position, project) for position, project in enumerate(projects) if project is not None]
-        if kinds != self._kinds:
-            self._tables.forget()
-            self._kinds = kinds
+    def _options_changed(self, known: GroupOptions, group: Mapping[str, Any]) -> None:
+        known.options = self._options_type.of(known.values)
+        rule = self.rule_for(known.values)
+        bounds = group.get("bounds") if known.bounds is not UNBOUNDED and are_arrays(known.bounds) else None
+        if rule is not known.rule or bounds is not known.bound_arrays:
+            self._tables.forget()  # first; see `calls`
+            known.rule, known.bound_arrays = rule, bounds
+        if self._projects or known.values["project"] is not None:
+            projects = [options.values["project"] for options in self._group_options for _ in options.params]
+            self._projects = [(position, project) for position, project in enumerate(projects) if project is not None]
 
     def _common_scalars(self, options: Mapping[str, Any]) -> CommonScalars:
-        sign = -1.0 if options["maximize"] else 1.0
-        l2, shrink = options.get("weight_decay", 0.0), 1.0
+        l2, shrink, bounds = options.get("weight_decay", 0.0), 1.0, options["bounds"]
+        if not l2 and bounds is UNBOUNDED and not options["maximize"]:
+            return _NEUTRAL  # most are, and learning rates are often edited
         if l2 and self.is_decoupled(options):
             l2, shrink = 0.0, 1.0 - options["lr"] * l2
-        bounds = options["bounds"] if not are_arrays(options["bounds"]) else (0.0, 0.0)
-        return CommonScalars(sign, l2, shrink, *bounds)
+        lower, upper = (0.0, 0.0) if are_arrays(bounds) else bounds
+        return CommonScalars(-1.0 if options["maximize"] else 1.0, l2, shrink, lower, upper)
 
     def _compile_ahead(self) -> None:
         super()._compile_ahead()
@@ -236,6 +235,7 @@ class ElementwiseOptimizer(Optimizer):
             if not gradients.retake(given, tables.targets):
                 if grads is not None:
                     given = self.gradients_in_order(grads)
+                tables.targets = None  # until the tables agree with the gradients; see `calls`
                 gradients.take(given)
                 groups = [group for group in self._group_options for _ in group.params]
                 tables.use(gradients.addresses, self, groups)
@@ -335,6 +335,9 @@ class AllFlags(Flags, total=False):
     """The same where torch takes ``foreach`` by keyword only, too."""
 
     foreach: bool | None
+
+
+_NEUTRAL = CommonScalars()
 
 
 def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:

@@ -43,7 +43,13 @@ class GroupOptions:
         The same in the form that algorithms take.
     common : object
         Whatever the optimizer derives from them for every step.
+    rule, bound_arrays : object
+        The rule that they ask for, and the bounds as they were given if these are arrays, where the optimizer works by
+        rules.
     """
+
+    rule: Any = None
+    bound_arrays: Any = None
 
     def __init__(self, params: tuple[Parameter, ...], values: dict[str, Any], common: Any) -> None:
         self.params = params
@@ -206,21 +212,50 @@ class Optimizer:
         """Return whatever every step needs that only the options decide."""
 
     def _refresh_options(self) -> None:
-        """Check the groups again if they were edited since the last step."""
+        """Check what was edited in the groups since the last step."""
+        groups, seen = self.param_groups, self._groups_seen
         try:
-            if self.param_groups == self._groups_seen:
+            if groups == seen or (seen is not None and self._take_edits(groups, seen)):
                 return
-        except ValueError:  # an array of several elements has no truth
+        except (KeyError, ValueError):  # an array of several elements has no truth; what is wrong is found again below
             pass
-        groups = self.param_groups
         checked = self._checked_groups(groups)
         self._groups_seen = None  # invalid until all is done; see `calls`
-        for known, values in zip(self._group_options, checked, strict=True):
+        for known, values, group in zip(self._group_options, checked, groups, strict=True):
             known.take(values, self._common_scalars(values))
-        self._options_changed()
-        fixed = all(checks.is_fixed([group[key] for key in self.options]) for group in groups)
+            self._options_changed(known, group)
         # The content of a list or an array may change at any time; then nothing is equal to what was seen.
-        self._groups_seen = [dict(group) for group in groups] if fixed else None
+        if all(checks.is_fixed(map(group.__getitem__, self.options)) for group in groups):
+            self._groups_seen = [dict(group) for group in groups]
+
+    def _take_edits(self, groups: list[dict[str, Any]], seen: list[dict[str, Any]]) -> bool:
+        """Check those options whose values were replaced; return False, and change nothing, if more was edited."""
+        if len(groups) != len(seen):
+            return False
+        edits = []
+        for position, group in enumerate(groups):
+            before = seen[position]
+            if group == before:
+                continue
+            now, values = before.copy(), self._group_options[position].values.copy()
+            for key, check in self.options.items():
+                value = group[key]
+                if value is not before[key]:
+                    if not (type(value) is float or checks.is_fixed((value,))):
+                        return False
+                    now[key], values[key] = value, check(key, value)
+            if now != group:
+                return False
+            self.check_together(values)
+            edits.append((position, now, values))
+        self._groups_seen = None  # invalid until all is done; see `calls`
+        for position, now, values in edits:
+            known = self._group_options[position]
+            known.take(values, self._common_scalars(values))
+            self._options_changed(known, now)
+            seen[position] = now
+        self._groups_seen = seen
+        return True
 
     def _checked_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the options of all groups as plain values, checked."""
@@ -230,8 +265,8 @@ class Optimizer:
             raise ValueError("param_groups or their 'params' were replaced; use add_param_group, or a new optimizer")
         return [self._checked_options(group) for group in groups]
 
-    def _options_changed(self) -> None:
-        """Take notice of edited options, which have been checked."""
+    def _options_changed(self, known: GroupOptions, group: Mapping[str, Any]) -> None:
+        """Take notice of the options of a group, which may have been edited and have been checked."""
 
     def _compile_ahead(self) -> None:
         """Compile what steps and `zero_grad` may run; see `numbopt.warmup`."""

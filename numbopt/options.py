@@ -9,9 +9,9 @@ import functools
 import math
 import operator
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Number:
 
     def __call__(self, name: str, value: Any) -> float:
         """Return ``value`` as a float."""
-        number = as_float(name, value)
+        number = value if type(value) is float else as_float(name, value)
         inside = self.low <= number <= self.high and (number < self.below or self.below == math.inf)
         if not inside or (self.finite and math.isinf(number)):  # NaN is not inside
             raise ValueError(f"Invalid {self.label}: {value} ({name} must be {self._range()})")
@@ -202,10 +202,14 @@ def _element(name: str, value: Any) -> Any:
     return value.item()
 
 
-def is_fixed(values: Sequence[Any]) -> bool:
+_FIXED = {float, int, bool, str, type(None)}
+
+
+def is_fixed(values: Iterable[Any]) -> bool:
     """Whether none of ``values`` can change without being replaced, as the content of a list or an array can."""
-    return not any(
-        hasattr(value, "__setitem__") or (isinstance(value, tuple) and not is_fixed(value)) for value in values
+    return all(
+        type(value) in _FIXED or (is_fixed(value) if isinstance(value, tuple) else not hasattr(value, "__setitem__"))
+        for value in values
     )
 
 
@@ -238,6 +242,14 @@ class Options:
     """
 
     by_name: Mapping[str, Any] = {}
+    pick: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the options of this type among those of a group."""
+        options = tuple.__new__(cls, cls.pick(values))
+        options.by_name = values
+        return options
 
     def __getitem__(self, key: Any) -> Any:
         """Return the option of that name, or the value at that place of the tuple."""
@@ -258,13 +270,14 @@ class Options:
 
 def named(names: Iterable[str], values: Mapping[str, Any]) -> Options:
     """Return those of a group's options that have one of ``names`` as a named tuple, which knows the others, too."""
-    kind = _options_type(tuple(names))
-    options: Options = kind._make(values[name] for name in names)
-    options.by_name = values
-    return options
+    return options_type(tuple(names)).of(values)
 
 
 @functools.cache
-def _options_type(names: tuple[str, ...]) -> Any:
+def options_type(names: tuple[str, ...]) -> type[Options]:
+    """Return the type of options with these names."""
     # A name that Python keeps for itself, as "lambda", is renamed; ``o["lambda"]`` finds it.
-    return type("Options", (Options, namedtuple("Options", names, rename=True)), {})
+    kind = type("Options", (Options, namedtuple("Options", names, rename=True)), {})
+    pick = operator.itemgetter(*names) if len(names) > 1 else lambda values: tuple(map(values.__getitem__, names))
+    kind.pick = staticmethod(pick)
+    return kind

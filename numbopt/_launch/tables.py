@@ -92,7 +92,6 @@ class Tables:
 
     def use(self, addresses: Integers, algorithm: Algorithm, groups: Sequence[Group]) -> None:
         """Take the gradients from these addresses, 0 for none; ``groups`` has the group of each parameter."""
-        self.targets = None
         if self._tables is None:
             self._tables = self._make_tables(algorithm, groups)
         for table in self._tables:
@@ -220,7 +219,7 @@ def kind_of(parameter: Parameter, algorithm: Algorithm, group: Group) -> Kind:
 
 def are_arrays(bounds: Bounds) -> bool:
     """Whether each element has bounds of its own."""
-    return any(isinstance(bound, np.ndarray) for bound in bounds)
+    return isinstance(bounds[0], np.ndarray) or isinstance(bounds[1], np.ndarray)
 
 
 def _arrays_like(parameter: Parameter, bounds: Bounds) -> tuple[Array, Array]:
