@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
-from numbopt._devices.arrays import Array, DeviceArray, copying, to_host
+from numbopt._devices.arrays import Array, DeviceArray, copy_values, copying, to_host
 from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.many_arrays import clip_coefficient
@@ -237,8 +237,7 @@ class ElementwiseOptimizer(Optimizer):
                     given = self.gradients_in_order(grads)
                 tables.targets = None  # until the tables agree with the gradients; see `calls`
                 gradients.take(given)
-                groups = [group for group in self._group_options for _ in group.params]
-                tables.use(gradients.addresses, self, groups)
+                tables.use(gradients.addresses, self, self._group_of)
             scale: float | None = 1.0
             if self.max_grad_norm is not None or self.nonfinite != "propagate":
                 scale = self._gradient_scale(gradients, given)
@@ -302,7 +301,20 @@ class ElementwiseOptimizer(Optimizer):
         if key not in self.clock_names:
             return checked_values(value, parameter, f"state {key!r}")
         low = 0 if key == "step" else -math.inf
+        if type(value) is int and low <= value < 1 << 53:
+            return float(value)
         return Number("state", low)(f"state {key!r} of {label(parameter)}", value)
+
+    def _edit_state(self, position: int, key: str, value: Any) -> None:
+        clock, arrays = self._tables.clock_of(position), self._tables.arrays_of(position)
+        if clock is not None and key in self.clock_names:
+            place = self.clock_names.index(key)
+            number = round(value) if isinstance(clock[place], int) else value
+            self._tables.set_clock(position, (*clock[:place], number, *clock[place + 1 :]))
+        elif clock is not None and key in arrays:
+            copy_values(arrays[key], value)
+        else:
+            super()._edit_state(position, key, value)
 
     def _replacing_state(self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]) -> Calls:
         arrays = {

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import itertools
 import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -120,6 +119,8 @@ class Optimizer:
         self._names: list[str | None] = []
         self._notes: dict[str, Any] = {}
         self._group_options: list[GroupOptions] = []
+        self._group_of: list[GroupOptions] = []  # of each parameter
+        self._positions: dict[int, int] = {}  # by identities; made when it is first needed
         self._groups_seen: list[dict[str, Any]] | None = None
         self._lock = threading.Lock()
         self._zeroing = _NOTHING_ZEROED
@@ -179,6 +180,8 @@ class Optimizer:
             _parameters=everything,
             _names=[*self._names, *(names or [parameter.name for parameter in parameters])],
             _group_options=[*self._group_options, options],
+            _group_of=[*self._group_of, *[options] * len(parameters)],
+            _positions={},
             _groups_seen=None,  # the next step looks at them; see `calls`
             _zeroing=_NOTHING_ZEROED,
         )
@@ -394,10 +397,17 @@ class Optimizer:
         A state is a mapping with torch's names: ``step`` an int, and arrays of the parameter's shape that are views of
         what the optimizer works with. Entries appear with the first gradient. Entries under strings are the user's.
         """
-        access = Access(
-            self._parameters, self._position, self._state_of, self._checked_state, self._replace_state, self._notes
+        return State(
+            Access(
+                self._parameters,
+                self._position,
+                self._state_of,
+                self._checked_state,
+                self._replace_state,
+                self._edit_state,
+                self._notes,
+            )
         )
-        return State(access)
 
     def _state_of(self, position: int) -> dict[str, Any]:
         """Return the state of a parameter as it is now, arrays as views; empty before its first gradient."""
@@ -405,9 +415,11 @@ class Optimizer:
 
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
         """Copy ``state``, which has been checked, into the state of a parameter."""
-        sizes = itertools.accumulate(len(group.params) for group in self._group_options)
-        options = next(group.values for group, end in zip(self._group_options, sizes, strict=True) if position < end)
-        run(self._replacing_state(position, state, options))
+        run(self._replacing_state(position, state, self._group_of[position].values))
+
+    def _edit_state(self, position: int, key: str, value: Any) -> None:
+        """Replace one entry of the state of a parameter by a value that has been checked."""
+        self._replace_state(position, {**self._state_of(position), key: value})
 
     def _replacing_state(self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]) -> Calls:
         """Return what `run` is to call so that a parameter with these options has ``state``, which has been checked."""
@@ -415,10 +427,14 @@ class Optimizer:
 
     def _position(self, key: Any) -> int:
         """Return the position of a parameter, given as itself or as the array behind it."""
-        for position, parameter in enumerate(self._parameters):
-            if key is parameter or key is parameter._source:
-                return position
-        raise KeyError(f"not a parameter of this optimizer: {type(key).__name__}")
+        if not self._positions:
+            numbered = list(enumerate(self._parameters))
+            self._positions = {id(parameter._source): position for position, parameter in numbered}
+            self._positions |= {id(parameter): position for position, parameter in numbered}
+        position = self._positions.get(id(key))
+        if position is None:
+            raise KeyError(f"not a parameter of this optimizer: {type(key).__name__}")
+        return position
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue, in torch's layout.

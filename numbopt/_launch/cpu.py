@@ -118,9 +118,11 @@ class SquareSum:
 
 @functools.cache
 def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
-    """Return ``kernel`` after compiling it: what runs in `Launch.calls` must not be interrupted."""
-    kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
-    return kernel
+    """Compile ``kernel``, because what runs in `Launch.calls` must not be interrupted, and return its entry point.
+
+    Calling that spares Numba's look at the types of the arguments, which takes as long as a small launch.
+    """
+    return kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
 
 
 def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:

@@ -130,6 +130,20 @@ class Table:
         active = len(self.lines)
         return (self.lines[line] if line < active else self._idle_lines[line - active])[1]
 
+    def set_clock(self, place: int, clock: Any) -> bool:
+        """Set the clock of one member; return False if it left its line, so that gradients have to be taken again."""
+        line = int(self._line_of[place])
+        active = len(self.lines)
+        lines, index = (self.lines, line) if line < active else (self._idle_lines, line - active)
+        group, _ = lines[index]
+        if self._selection and (len(self._line_of) == 1 or np.count_nonzero(self._line_of == line) == 1):
+            lines[index] = (group, clock)
+            return True
+        self._selection = b""
+        self._idle_lines.append((group, clock))
+        self._line_of[place] = active + len(self._idle_lines) - 1
+        return False
+
     def positions_on(self, line: int) -> list[int]:
         """Return the positions among the parameters of the optimizer of those on a line."""
         positions: list[int] = self.positions[self._line_of == line].tolist()
@@ -169,7 +183,8 @@ class Table:
         rows[:, 1] = line_of_row
         self.target = Target(rows, self.positions[self._blocks.buffer[chosen]], self._starts[chosen])
         self.scalars = np.zeros((len(self.lines), len(self.kind.rule.scalar_names)), self.kind.dtype)
-        self._pack = struct.Struct(f"={self.scalars.size}{self.kind.dtype.char}").pack_into
+        pack = struct.Struct(f"={self.scalars.size}{self.kind.dtype.char}").pack_into
+        self._write_scalars = functools.partial(pack, memoryview(self.scalars).cast("B"), 0)
         self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, self.scalars)
 
     def calls(self, lines: list[tuple[Any, Any]], values: list[float]) -> Calls:
@@ -183,7 +198,7 @@ class Table:
             The scalars of all lines, one line after the other; written at once.
         """
         try:
-            self._pack(self.scalars, 0, *values)  # type: ignore[arg-type]  # an array is a buffer
+            self._write_scalars(*values)
         except OverflowError:
             raise ValueError(f"the options give a scalar too large for {self.kind.dtype}, one of {values}") from None
         except struct.error:

@@ -197,6 +197,17 @@ class Tables:
         clock: Clock | None = table.clock_of(place)
         return clock
 
+    def set_clock(self, position: int, clock: Clock) -> None:
+        """Set the clock of a parameter that has made steps."""
+        entry = self._entries[position]
+        if self._tables is None or entry.place is None:
+            entry.clock = clock
+            return
+        table, place = entry.place
+        targets, self.targets = self.targets, None  # see `calls`
+        if table.set_clock(place, clock):
+            self.targets = targets
+
     def arrays_of(self, position: int) -> dict[str, Any]:
         """Return the state arrays of a parameter, by name."""
         return self._entries[position].state

@@ -8,6 +8,7 @@ import functools
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from numbopt._devices.objects import ALIGNED, object_layout
 from numbopt._kernels.cpu.intrinsics import array_at
@@ -33,9 +34,9 @@ _inlined = compiled_with(inline="always")
 
 @functools.cache
 def compiled_look() -> Any:
-    """Return `look`, compiled when it is first called, or None where objects of Python cannot be read."""
+    """Return the entry point of `look`, compiled, or None where objects of Python cannot be read."""
     layout = object_layout()
-    return None if layout is None else specialise(look, {"AT": layout})
+    return None if layout is None else specialise(look, {"AT": layout}).compile((types.int64,) * 3)
 
 
 def look(plan_address, targets_address, given):
