@@ -172,7 +172,7 @@ class ElementwiseOptimizer(Optimizer):
         self._tables = Tables()
         self._options_type = options_type(tuple(self.options))
         self._gradients: Gradients | None = None  # made when a step needs it
-        self._projects: list[tuple[int, Callable[[Array], Any]]] = []
+        self._has_projects = False  # or had any
         self._grad_norm: Callable[[], float | None] = lambda: None
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,24 +182,25 @@ class ElementwiseOptimizer(Optimizer):
                 _check_bounds(parameter, values["bounds"])
         return values
 
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
-        added = parameters[len(self._parameters) :]
-        calls = [*self._tables.adding(added), *setting(self, _gradients=None)]
-        if options["bounds"] is not UNBOUNDED:
-            for parameter in added:
-                calls += _moving_inside(parameter, options["bounds"])
+    def _taking_parameters(self, parameters: list[Parameter], added: list[GroupOptions]) -> Calls:
+        calls = [*self._tables.adding(parameters[len(self._parameters) :]), *setting(self, _gradients=None)]
+        for known in added:
+            if known.bounds is not UNBOUNDED:
+                for parameter in known.params:
+                    calls += _moving_inside(parameter, known.bounds)
         return calls
 
-    def _options_changed(self, known: GroupOptions, group: Mapping[str, Any]) -> None:
-        known.options = self._options_type.of(known.values)
-        rule = self.rule_for(known.values)
-        bounds = group.get("bounds") if known.bounds is not UNBOUNDED and are_arrays(known.bounds) else None
-        if rule is not known.rule or bounds is not known.bound_arrays:
+    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: Mapping[str, Any]) -> None:
+        known.values, known.options = values, self._options_type.of(values)
+        known.common = self._common_scalars(values)
+        known.bounds = values["bounds"]
+        bound_arrays = group["bounds"] if known.bounds is not UNBOUNDED and are_arrays(known.bounds) else None
+        rule = self.rule_for(values)
+        if rule is not known.rule or bound_arrays is not known.bound_arrays:
             self._tables.forget()  # first; see `calls`
-            known.rule, known.bound_arrays = rule, bounds
-        if self._projects or known.values["project"] is not None:
-            projects = [options.values["project"] for options in self._group_options for _ in options.params]
-            self._projects = [(position, project) for position, project in enumerate(projects) if project is not None]
+            known.rule, known.bound_arrays = rule, bound_arrays
+        if values["project"] is not None:
+            self._has_projects = True
 
     def _common_scalars(self, options: Mapping[str, Any]) -> CommonScalars:
         l2, shrink, bounds = options.get("weight_decay", 0.0), 1.0, options["bounds"]
@@ -245,9 +246,12 @@ class ElementwiseOptimizer(Optimizer):
                 self.skipped_steps += 1
                 return loss
             run(tables.advancing(self, scale))
-            for position, project in self._projects:
-                if gradients.addresses[position]:
-                    _project(self._parameters[position], project)
+            if self._has_projects:
+                for parameter, known, address in zip(
+                    self._parameters, self._group_of, gradients.addresses, strict=True
+                ):
+                    if address and known.values["project"] is not None:
+                        _project(parameter, known.values["project"])
         return loss
 
     def _new_gradients(self) -> Gradients:

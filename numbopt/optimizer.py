@@ -30,7 +30,7 @@ required: Any = _Required()
 
 
 class GroupOptions:
-    """The options of one group as plain values, checked.
+    """The options of one group as plain values, checked, and what follows from them.
 
     Attributes
     ----------
@@ -38,28 +38,29 @@ class GroupOptions:
         The parameters of the group.
     values : dict
         The options.
-    options : dict or Options
-        The same in the form that algorithms take.
-    common : object
-        Whatever the optimizer derives from them for every step.
-    rule, bound_arrays : object
-        The rule that they ask for, and the bounds as they were given if these are arrays, where the optimizer works by
+    options : Options
+        The same in the form that algorithms take. This attribute and the following belong to optimizers that work by
         rules.
+    common : CommonScalars
+        The scalars that all rules have.
+    bounds : (lower, upper)
+        Of each element.
+    rule : Rule
+        The rule that the options ask for.
+    bound_arrays : object
+        The bounds as they were given if these are arrays, else None.
     """
 
-    rule: Any = None
-    bound_arrays: Any = None
+    __slots__ = ("bound_arrays", "bounds", "common", "options", "params", "rule", "values")
 
-    def __init__(self, params: tuple[Parameter, ...], values: dict[str, Any], common: Any) -> None:
+    def __init__(self, params: tuple[Parameter, ...]) -> None:
         self.params = params
-        self.take(values, common)
-
-    def take(self, values: dict[str, Any], common: Any) -> None:
-        """Use other options."""
-        self.values: dict[str, Any] = values
-        self.options: Any = values
-        self.common = common
-        self.bounds = values.get("bounds", checks.UNBOUNDED)
+        self.values: dict[str, Any] = {}
+        self.options: Any = None
+        self.common: Any = None
+        self.bounds = checks.UNBOUNDED
+        self.rule: Any = None
+        self.bound_arrays: Any = None
 
 
 class Optimizer:
@@ -108,8 +109,7 @@ class Optimizer:
         if not any(value is required for value in self.defaults.values()):
             self._checked_options(self.defaults)  # before the parameters are looked at, as torch does
         self._set_up()
-        for group in as_groups(params):
-            self.add_param_group(group)
+        self._add_groups(as_groups(params))
 
     def _set_up(self) -> None:
         """Make what neither pickle nor deepcopy carries over."""
@@ -121,7 +121,7 @@ class Optimizer:
         self._group_options: list[GroupOptions] = []
         self._group_of: list[GroupOptions] = []  # of each parameter
         self._positions: dict[int, int] = {}  # by identities; made when it is first needed
-        self._groups_seen: list[dict[str, Any]] | None = None
+        self._groups_seen: list[dict[str, Any]] | None = []
         self._lock = threading.Lock()
         self._zeroing = _NOTHING_ZEROED
 
@@ -151,6 +151,44 @@ class Optimizer:
             If the group, a parameter or an option is not valid, or a parameter is in the optimizer already.
         """
         self._refresh_options()  # refuses edited groups now, before anything has changed
+        self._add_groups([param_group])
+
+    def _add_groups(self, param_groups: list[dict[str, Any]]) -> None:
+        groups: list[dict[str, Any]] = []
+        added: list[GroupOptions] = []
+        names: list[str | None] = []
+        taken = {name for name in self._names if name}
+        for param_group in param_groups:
+            group, values = self._prepared(param_group, taken)
+            first = (self.param_groups or groups or [group])[0]
+            if ("param_names" in group) != ("param_names" in first):
+                raise ValueError(
+                    "all optimizer param groups should be with/without names. cannot add param group "
+                    f"{'with' if 'param_names' in group else 'without'} names to the optimizer"
+                )
+            known = GroupOptions(group["params"])
+            self._take_options(known, values, group)
+            groups.append(group)
+            added.append(known)
+            names += group.get("param_names", [parameter.name for parameter in known.params])
+        everything = [*self._parameters, *(parameter for known in added for parameter in known.params)]
+        check_no_overlap(everything)
+        before, seen = self._groups_seen, self._seen(groups)
+        calls = self._taking_parameters(everything, added)
+        calls += setting(
+            self,
+            _parameters=everything,
+            _names=[*self._names, *names],
+            _group_options=[*self._group_options, *added],
+            _group_of=[*self._group_of, *(known for known in added for _ in known.params)],
+            _positions={},
+            _groups_seen=None if before is None or seen is None else before + seen,
+            _zeroing=_NOTHING_ZEROED,
+        )
+        run([*calls, functools.partial(self.param_groups.extend, groups)])
+
+    def _prepared(self, param_group: dict[str, Any], taken: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a group with all its options, and these checked; add its names to those that are taken."""
         check_is_group(param_group)
         parameters, names = as_parameters(param_group["params"])
         group = {**self.defaults, **param_group, "params": tuple(parameters)}
@@ -158,41 +196,18 @@ class Optimizer:
         for key, value in group.items():
             if value is required:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {key}")
-        values = self._checked_options(group)
-        if self.param_groups and (names is None) != ("param_names" not in self.param_groups[0]):
-            raise ValueError(
-                "all optimizer param groups should be with/without names. cannot add param group "
-                f"{'with' if names else 'without'} names to the optimizer"
-            )
         if names is not None:
             if len(names) != len(parameters) or len(set(names)) < len(names):
                 raise ValueError(f"names of parameters must be distinct, one for each, got {names}")
+            twice = taken.intersection(names)
+            if twice:
+                raise ValueError(f"names of parameters must be distinct, {sorted(twice)} are in the optimizer already")
+            taken.update(names)
             group["param_names"] = list(names)
-            taken = set(names).intersection(name for name in self._names if name)
-            if taken:
-                raise ValueError(f"names of parameters must be distinct, {sorted(taken)} are in the optimizer already")
-        everything = self._parameters + parameters
-        check_no_overlap(everything)
-        options = GroupOptions(group["params"], values, self._common_scalars(values))
-        calls = self._taking_parameters(everything, values)
-        calls += setting(
-            self,
-            _parameters=everything,
-            _names=[*self._names, *(names or [parameter.name for parameter in parameters])],
-            _group_options=[*self._group_options, options],
-            _group_of=[*self._group_of, *[options] * len(parameters)],
-            _positions={},
-            _groups_seen=None,  # the next step looks at them; see `calls`
-            _zeroing=_NOTHING_ZEROED,
-        )
-        run([*calls, functools.partial(self.param_groups.append, group)])
-        self._refresh_options()
+        return group, self._checked_options(group)
 
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
-        """Return what `run` is to call so that some parameters are added, with these options.
-
-        ``parameters`` are all that there will be.
-        """
+    def _taking_parameters(self, parameters: list[Parameter], added: list[GroupOptions]) -> Calls:
+        """Return what `run` is to call so that groups are added; ``parameters`` are all that there will be."""
         return []
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,8 +226,9 @@ class Optimizer:
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse combinations of options, each valid by itself, that make no sense; for subclasses."""
 
-    def _common_scalars(self, options: Mapping[str, Any]) -> Any:
-        """Return whatever every step needs that only the options decide."""
+    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: Mapping[str, Any]) -> None:
+        """Let a group have other options, which have been checked."""
+        known.values = values
 
     def _refresh_options(self) -> None:
         """Check what was edited in the groups since the last step."""
@@ -225,14 +241,17 @@ class Optimizer:
         checked = self._checked_groups(groups)
         self._groups_seen = None  # invalid until all is done; see `calls`
         for known, values, group in zip(self._group_options, checked, groups, strict=True):
-            known.take(values, self._common_scalars(values))
-            self._options_changed(known, group)
-        # The content of a list or an array may change at any time; then nothing is equal to what was seen.
-        if all(checks.is_fixed(map(group.__getitem__, self.options)) for group in groups):
-            self._groups_seen = [dict(group) for group in groups]
+            self._take_options(known, values, group)
+        self._groups_seen = self._seen(groups)
+
+    def _seen(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        """Return copies of groups to compare them with later, or None if they can change without being unequal."""
+        # The content of a list or an array may change at any time.
+        fixed = all(checks.is_fixed(map(group.__getitem__, self.options)) for group in groups)
+        return [dict(group) for group in groups] if fixed else None
 
     def _take_edits(self, groups: list[dict[str, Any]], seen: list[dict[str, Any]]) -> bool:
-        """Check those options whose values were replaced; return False, and change nothing, if more was edited."""
+        """Take those options whose values were replaced; return False, and change nothing, if more was edited."""
         if len(groups) != len(seen):
             return False
         edits = []
@@ -240,7 +259,8 @@ class Optimizer:
             before = seen[position]
             if group == before:
                 continue
-            now, values = before.copy(), self._group_options[position].values.copy()
+            known, now = self._group_options[position], before.copy()
+            values = known.values.copy()
             for key, check in self.options.items():
                 value = group[key]
                 if value is not before[key]:
@@ -250,12 +270,10 @@ class Optimizer:
             if now != group:
                 return False
             self.check_together(values)
-            edits.append((position, now, values))
+            edits.append((position, known, values, now))
         self._groups_seen = None  # invalid until all is done; see `calls`
-        for position, now, values in edits:
-            known = self._group_options[position]
-            known.take(values, self._common_scalars(values))
-            self._options_changed(known, now)
+        for position, known, values, now in edits:
+            self._take_options(known, values, now)
             seen[position] = now
         self._groups_seen = seen
         return True
@@ -267,9 +285,6 @@ class Optimizer:
         ):
             raise ValueError("param_groups or their 'params' were replaced; use add_param_group, or a new optimizer")
         return [self._checked_options(group) for group in groups]
-
-    def _options_changed(self, known: GroupOptions, group: Mapping[str, Any]) -> None:
-        """Take notice of the options of a group, which may have been edited and have been checked."""
 
     def _compile_ahead(self) -> None:
         """Compile what steps and `zero_grad` may run; see `numbopt.warmup`."""

@@ -11,7 +11,7 @@ import operator
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +46,9 @@ class Number:
 
     def __call__(self, name: str, value: Any) -> float:
         """Return ``value`` as a float."""
-        number = value if type(value) is float else as_float(name, value)
+        if type(value) is float and -math.inf < value < self.below and self.low <= value <= self.high:
+            return value  # most are, and learning rates are often edited
+        number = as_float(name, value)
         inside = self.low <= number <= self.high and (number < self.below or self.below == math.inf)
         if not inside or (self.finite and math.isinf(number)):  # NaN is not inside
             raise ValueError(f"Invalid {self.label}: {value} ({name} must be {self._range()})")
@@ -245,9 +247,9 @@ class Options:
     pick: Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
+    def of(cls, values: Mapping[str, Any]) -> Any:
         """Return the options of this type among those of a group."""
-        options = tuple.__new__(cls, cls.pick(values))
+        options: Any = tuple.__new__(cls, cls.pick(values))  # type: ignore[type-var]
         options.by_name = values
         return options
 
@@ -270,14 +272,15 @@ class Options:
 
 def named(names: Iterable[str], values: Mapping[str, Any]) -> Options:
     """Return those of a group's options that have one of ``names`` as a named tuple, which knows the others, too."""
-    return options_type(tuple(names)).of(values)
+    options: Options = options_type(tuple(names)).of(values)
+    return options
 
 
 @functools.cache
-def options_type(names: tuple[str, ...]) -> type[Options]:
+def options_type(names: tuple[str, ...]) -> Any:
     """Return the type of options with these names."""
     # A name that Python keeps for itself, as "lambda", is renamed; ``o["lambda"]`` finds it.
-    kind = type("Options", (Options, namedtuple("Options", names, rename=True)), {})
+    kind: Any = type("Options", (Options, namedtuple("Options", names, rename=True)), {})
     pick = operator.itemgetter(*names) if len(names) > 1 else lambda values: tuple(map(values.__getitem__, names))
     kind.pick = staticmethod(pick)
     return kind

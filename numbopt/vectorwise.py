@@ -90,19 +90,16 @@ class VectorOptimizer(Optimizer):
         self._stepping_thread: int | None = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take the only group.
+        """Refuse: there is one group only."""
+        self._add_groups([param_group])
 
-        Raises
-        ------
-        ValueError
-            For a second one.
-        """
-        if self.param_groups:
+    def _add_groups(self, param_groups: list[dict[str, Any]]) -> None:
+        if len(self.param_groups) + len(param_groups) > 1:
             raise ValueError(
                 f"{type(self).__name__} doesn't support per-parameter options (parameter groups); "
                 "give all parameters in one list"
             )
-        super().add_param_group(param_group)
+        super()._add_groups(param_groups)
 
     def _ready(self) -> tuple[FlatVectors, qn.State]:
         """Return the vectors and the state of the core, made anew from what is remembered if its shape was edited."""

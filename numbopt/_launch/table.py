@@ -1,6 +1,7 @@
 """The table of flat buffers: which memory a launch works on, cut into blocks."""
 
 import functools
+import math
 import operator
 import struct
 from collections.abc import Callable
@@ -103,7 +104,7 @@ class Table:
     positions : array of int
         Of the members among the parameters of the optimizer.
     launch : Update
-        The launch over the rows of `target` with `scalars`; those of the members that have a gradient.
+        The launch over the rows of `target`, those of the members that have a gradient.
     target : Target
         Its rows are those of the launch.
     """
@@ -182,10 +183,12 @@ class Table:
         rows = self._all_rows[chosen]
         rows[:, 1] = line_of_row
         self.target = Target(rows, self.positions[self._blocks.buffer[chosen]], self._starts[chosen])
-        self.scalars = np.zeros((len(self.lines), len(self.kind.rule.scalar_names)), self.kind.dtype)
-        pack = struct.Struct(f"={self.scalars.size}{self.kind.dtype.char}").pack_into
-        self._write_scalars = functools.partial(pack, memoryview(self.scalars).cast("B"), 0)
-        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, self.scalars)
+        shape, dtype = (len(self.lines), len(self.kind.rule.scalar_names)), self.kind.dtype
+        form = struct.Struct(f"={math.prod(shape)}{dtype.char}")
+        memory = bytearray(form.size)
+        self._write_scalars = functools.partial(form.pack_into, memory, 0)
+        scalars: np.ndarray[Any, Any] = np.ndarray(shape, dtype, memory)
+        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, scalars)
 
     def calls(self, lines: list[tuple[Any, Any]], values: list[float]) -> Calls:
         """Return the calls that update all parameters that have a gradient, and replace `lines`.
