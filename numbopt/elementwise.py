@@ -227,12 +227,7 @@ class ElementwiseOptimizer(Optimizer):
         with self._lock:
             self._refresh_options()
             gradients, tables = self._gradients or self._new_gradients(), self._tables
-            if grads is None:
-                given = gradients.own()
-            elif type(grads) is list:  # most are, and `retake` checks them quickly
-                given = tuple(grads)
-            else:
-                given = self.gradients_in_order(grads)
+            given = gradients.given(grads, self.gradients_in_order)
             if not gradients.retake(given, tables.targets):
                 if grads is not None:
                     given = self.gradients_in_order(grads)

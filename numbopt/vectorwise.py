@@ -185,6 +185,8 @@ class VectorOptimizer(Optimizer):
             # Back to the point where the search was; the next step enters anew.
             record["searching"] = False
             copy_values(vectors.data, base)
+            for position, parameter in enumerate(self._parameters):
+                parameter.check_memory(position)  # the closure may have done anything
             raise
         finally:
             vectors.scatter_data()
@@ -207,12 +209,9 @@ class VectorOptimizer(Optimizer):
     def _evaluate(self, closure: Callable[[], Any], vectors: FlatVectors) -> tuple[Any, float]:
         """Return what the closure returned as loss, and it as a float, with the gradients gathered."""
         loss, grads = self.evaluate(closure)
-        shape = getattr(loss, "shape", None)
-        value = loss.item() if shape is not None and math.prod(shape) == 1 else loss
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"the closure must return the loss, one real number, or (loss, grads); got {loss!r}")
-        vectors.gather_grad(None if grads is None else self.gradients_in_order(grads))
-        return loss, float(value)
+        value = _as_number(loss)
+        vectors.gather_grad(grads, self.gradients_in_order)
+        return loss, value
 
     # ---- state: with the first parameter, as in torch
 
@@ -253,6 +252,17 @@ class VectorOptimizer(Optimizer):
         core = self._new_core(options, {"prev_flat_param": np.nan, **state}) if state else None
         evaluations, iterations = (state.get(key, 0) for key in _COUNTS)
         return setting(self, _core=core, _evaluations=evaluations, _iterations=iterations)
+
+
+def _as_number(loss: Any) -> float:
+    """Return a loss as a float."""
+    if type(loss) is float:
+        return loss
+    shape = getattr(loss, "shape", None)
+    value = loss.item() if shape is not None and math.prod(shape) == 1 else loss
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"the closure must return the loss, one real number, or (loss, grads); got {loss!r}")
+    return float(value)
 
 
 # Keys of a state, torch's where torch has the thing, and where the core keeps them.

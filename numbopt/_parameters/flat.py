@@ -1,5 +1,6 @@
 """All parameters, and all their gradients, as one vector each, for algorithms that work on vectors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,13 +78,14 @@ class FlatVectors:
             parameter = self._parameters[position]
             copy_values(parameter.flat_view(parameter.array), self.data[self._slices[position]])
 
-    def gather_grad(self, given: Given | None) -> None:
-        """Copy gradients, by default the parameters' own, into ``grad``; zeros where there is none."""
+    def gather_grad(self, grads: Any, in_order: Callable[[Any], Given]) -> None:
+        """Copy gradients, in the forms that `Gradients.given` takes, into ``grad``; zeros where there is none."""
         gradients = self._gradients
-        if given is None:
-            given = gradients.own()
+        given = gradients.given(grads, in_order)
         if not gradients.retake(given, self._targets):
-            self._targets = None
+            if grads is not None:
+                given = in_order(grads)
+            self._targets = None  # until the copies agree with the gradients; see `calls`
             gradients.take(given)
             self._gather_from(gradients.addresses)
         run(self._gather_grad.calls())

@@ -2,6 +2,7 @@
 
 import bisect
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,12 @@ class Gradients:
             self._own = tuple(parameter.grad_array for parameter in self._parameters)
             self._own_seen = seen
         return self._own
+
+    def given(self, grads: Any, in_order: Callable[[Any], Given]) -> Given:
+        """Return what `retake` looks at, from what a step got; ``in_order`` is `Optimizer.gradients_in_order`."""
+        if grads is None:
+            return self.own()
+        return tuple(grads) if type(grads) is list else in_order(grads)  # most are lists that need no other check
 
     def array(self, position: int, given: Given) -> Any:
         """Return the gradient in use of one parameter, an array or None, where ``given`` were taken."""
