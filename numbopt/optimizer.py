@@ -12,6 +12,7 @@ import numpy as np
 from numbopt import options as checks
 from numbopt._devices.arrays import DeviceArray, host_copy, to_host
 from numbopt._launch.calls import Calls, run, setting
+from numbopt._launch.look import compiled_look
 from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
 from numbopt._parameters.groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._parameters.state import Access, State
@@ -289,6 +290,7 @@ class Optimizer:
     def _compile_ahead(self) -> None:
         """Compile what steps and `zero_grad` may run; see `numbopt.warmup`."""
         compile_zeroing_and_copying()
+        compiled_look()
 
     # ---- the step
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from numbopt._devices.arrays import host_address_of
 from numbopt._devices.objects import ALIGNED, WRITEABLE
-from numbopt._kernels.cpu.look import GRADIENT, PLAN_SIZE, compiled_look
+from numbopt._kernels.cpu.look import GRADIENT, PLAN_SIZE
+from numbopt._kernels.cpu.look import compiled_look as compiled_look
 from numbopt._launch.blocks import Integers
 from numbopt.parameter import Parameter, layout_of
 

@@ -56,12 +56,12 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     It takes in value ``f`` and gradient ``g`` at ``x``, all vectors contiguous and of the state's dtype, and answers
     `EVALUATE` with the next point in ``x``, or why it stopped with the best point in ``x``.
     """
-    vectors, rule = state[0], state[2]["rule"].item()
-    n = vectors.shape[1]
+    vectors, products, records = state
+    n, rule = vectors.shape[1], records["rule"].item()
     entry_points = _entry_points(rule, vectors.dtype, n >= PARALLEL_FROM)
     if n < PARALLEL_FROM:
-        alone, records, products = entry_points[0], state.records, state.products
-        return lambda x, g, f: alone(vectors, products, records, x, g, f, None)
+        advance = entry_points[0]
+        return lambda x, g, f: advance(vectors, products, records, x, g, f, None)
     team = new_team(n)
     work = functools.partial(entry_points[0], *state, *team)
     help_with_it = functools.partial(entry_points[1], vectors, *team)

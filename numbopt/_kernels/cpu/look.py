@@ -11,13 +11,13 @@ import numpy as np
 from numba import types
 
 from numbopt._devices.objects import ALIGNED, object_layout
-from numbopt._kernels.cpu.intrinsics import array_at
-from numbopt._kernels.specialise import compiled_with, specialise
+from numbopt._kernels.cpu.intrinsics import int32_at, int64_at, store_int64
+from numbopt._kernels.specialise import specialise
 
 AT: Any
 """The `ObjectLayout`."""
 
-# A plan: how long the arrays are that `look` works on, and the addresses of these and of two objects.
+# Places in a plan, of 8 bytes each: how many rows there are of what, where they are, and two objects.
 COUNT, WATCHED_COUNT, SPAN_COUNT, WATCHED, LENGTHS, STARTS, ENDS, FOUND, ADDRESSES, NDARRAY, NONE, PLAN_SIZE = range(12)
 
 # Columns of the watched arrays: facts about an array, and where its lengths and strides are among those of all.
@@ -29,8 +29,6 @@ ROWS, POSITIONS, OFFSETS, ROW_COUNT, ROW_COLUMNS, TARGET_COLUMNS = range(6)
 GRADIENT = 3
 """The column of the rows of a table that has the address of the gradient."""
 
-_inlined = compiled_with(inline="always")
-
 
 @functools.cache
 def compiled_look() -> Any:
@@ -39,15 +37,15 @@ def compiled_look() -> Any:
     return None if layout is None else specialise(look, {"AT": layout}).compile((types.int64,) * 3)
 
 
-def look(plan_address, targets_address, given):
+def look(plan, targets, given):
     """Take the addresses of gradients over into the rows of tables if nothing else has changed since the last step.
 
     Parameters
     ----------
-    plan_address : int
-        Of an array of int64, the plan.
-    targets_address : int
-        Of an int64, the number of targets, and of lines of `TARGET_COLUMNS` after it.
+    plan : int
+        Address of `PLAN_SIZE` integers of 64 bits.
+    targets : int
+        Address of the number of targets, and of so many lines of `TARGET_COLUMNS` integers after it.
     given : int
         ``id`` of a tuple: for each parameter its gradient, or None.
 
@@ -57,72 +55,66 @@ def look(plan_address, targets_address, given):
         True if all parameters are where and as they were, the same ones have a gradient, and each gradient lies in
         memory as its parameter does and apart from all. Otherwise nothing was written.
     """
-    plan = array_at(plan_address, PLAN_SIZE, np.int64)
-    count = plan[COUNT]
-    if _word(given + AT.size) != count:
+    if int64_at(given + AT.size, 0) != int64_at(plan, COUNT):
         return False
-    for i in range(plan[WATCHED_COUNT]):
-        facts = array_at(plan[WATCHED] + 8 * WATCHED_COLUMNS * i, WATCHED_COLUMNS, np.int64)
-        array = facts[OBJECT]
-        if _word(array + AT.data) != facts[DATA] or not _is_like(array, facts, facts[FLAGS], plan):
+    watched = int64_at(plan, WATCHED)
+    for i in range(int64_at(plan, WATCHED_COUNT)):
+        facts = watched + 8 * WATCHED_COLUMNS * i
+        array = int64_at(facts, OBJECT)
+        if int64_at(array + AT.data, 0) != int64_at(facts, DATA) or not _is_like(
+            array, facts, int64_at(facts, FLAGS), plan
+        ):
             return False
-    addresses, found = array_at(plan[ADDRESSES], count, np.int64), array_at(plan[FOUND], count, np.int64)
-    for i in range(count):
-        facts = array_at(plan[WATCHED] + 8 * WATCHED_COLUMNS * i, WATCHED_COLUMNS, np.int64)
-        gradient = _word(given + AT.items + 8 * i)
-        if (gradient == plan[NONE]) != (addresses[i] == 0):
+    addresses, found, none = int64_at(plan, ADDRESSES), int64_at(plan, FOUND), int64_at(plan, NONE)
+    for i in range(int64_at(plan, COUNT)):
+        facts = watched + 8 * WATCHED_COLUMNS * i
+        gradient, before, now = int64_at(given + AT.items, i), int64_at(addresses, i), 0
+        if (gradient == none) != (before == 0):
             return False
-        found[i] = 0
-        if gradient != plan[NONE]:
-            if _word(gradient + AT.kind) != plan[NDARRAY] or not _is_like(gradient, facts, ALIGNED, plan):
+        if gradient != none:
+            if int64_at(gradient + AT.kind, 0) != int64_at(plan, NDARRAY) or not _is_like(
+                gradient, facts, np.int64(ALIGNED), plan
+            ):
                 return False
-            found[i] = _word(gradient + AT.data)
-            if found[i] != addresses[i] and not _is_apart(found[i], facts, plan):
+            now = int64_at(gradient + AT.data, 0)
+            if now != before and not _is_apart(now, facts, plan):
                 return False
-    for i in range(count):
-        addresses[i] = found[i]
-    for t in range(_word(targets_address)):
-        target = array_at(targets_address + 8 * (1 + TARGET_COLUMNS * t), TARGET_COLUMNS, np.int64)
-        positions = array_at(target[POSITIONS], target[ROW_COUNT], np.int64)
-        offsets = array_at(target[OFFSETS], target[ROW_COUNT], np.int64)
-        rows = array_at(target[ROWS], target[ROW_COUNT] * target[ROW_COLUMNS], np.int64)
-        for r in range(positions.size):
-            rows[target[ROW_COLUMNS] * r + GRADIENT] = addresses[positions[r]] + offsets[r]
+        store_int64(found, i, now)
+    for i in range(int64_at(plan, COUNT)):
+        store_int64(addresses, i, int64_at(found, i))
+    for t in range(int64_at(targets, 0)):
+        target = targets + 8 * (1 + TARGET_COLUMNS * t)
+        positions, offsets = int64_at(target, POSITIONS), int64_at(target, OFFSETS)
+        columns, gradients = int64_at(target, ROW_COLUMNS), int64_at(target, ROWS) + 8 * GRADIENT
+        for r in range(int64_at(target, ROW_COUNT)):
+            store_int64(gradients, columns * r, int64_at(addresses, int64_at(positions, r)) + int64_at(offsets, r))
     return True
-
-
-@_inlined
-def _word(address):
-    return array_at(address, 1, np.int64)[0]
 
 
 def _is_like(array, facts, flags, plan):
     """Whether an array has the dtype, shape and strides that the facts say, and these flags."""
-    ndim = facts[NDIM]
-    if array_at(array + AT.ndim, 1, np.int32)[0] != ndim or _word(array + AT.dtype) != facts[DTYPE]:
+    ndim = int64_at(facts, NDIM)
+    if int32_at(array + AT.ndim) != ndim or int64_at(array + AT.dtype, 0) != int64_at(facts, DTYPE):
         return False
-    if array_at(array + AT.flags, 1, np.int32)[0] & flags != flags:
+    if int32_at(array + AT.flags) & flags != flags:
         return False
-    shape, strides = _word(array + AT.shape), _word(array + AT.strides)
-    lengths = plan[LENGTHS] + 8 * facts[FIRST_LENGTH]
+    shape, strides = int64_at(array + AT.shape, 0), int64_at(array + AT.strides, 0)
+    lengths = int64_at(plan, LENGTHS) + 8 * int64_at(facts, FIRST_LENGTH)
     for i in range(ndim):
-        if _word(shape + 8 * i) != _word(lengths + 8 * i):
-            return False
-        if _word(strides + 8 * i) != _word(lengths + 8 * (ndim + i)):
+        if int64_at(shape, i) != int64_at(lengths, i) or int64_at(strides, i) != int64_at(lengths, ndim + i):
             return False
     return True
 
 
 def _is_apart(start, facts, plan):
     """Whether memory is not that of any parameter, unless it is all of the one that the facts are about."""
-    starts = array_at(plan[STARTS], plan[SPAN_COUNT], np.int64)
-    ends = array_at(plan[ENDS], plan[SPAN_COUNT], np.int64)
-    low, high = 0, ends.size  # of the spans of parameters, sorted, the first one that ends after the start
+    starts, ends, count = int64_at(plan, STARTS), int64_at(plan, ENDS), int64_at(plan, SPAN_COUNT)
+    low, high = 0, count  # of the spans of parameters, sorted, the first one that ends after the start
     while low < high:
         middle = (low + high) // 2
-        if ends[middle] > start:
+        if int64_at(ends, middle) > start:
             high = middle
         else:
             low = middle + 1
-    end = start + facts[NBYTES]
-    return end == start or start == facts[DATA] or low == ends.size or starts[low] >= end
+    end = start + int64_at(facts, NBYTES)
+    return end == start or start == int64_at(facts, DATA) or low == count or int64_at(starts, low) >= end
