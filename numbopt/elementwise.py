@@ -9,15 +9,15 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
-from numbopt._devices.arrays import Array, DeviceArray, copying, to_host
+from numbopt._devices.arrays import Array, DeviceArray, copy_values, copying, to_host
 from numbopt._kernels.norms import clip_coefficient
 from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.tables import Clock as Clock
 from numbopt._launch.tables import Tables, are_arrays, kind_of
-from numbopt._parameters.gradients import Gradients
-from numbopt.optimizer import Optimizer
-from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, named
+from numbopt._parameters.gradients import Given, Gradients
+from numbopt.optimizer import GroupOptions, Optimizer
+from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, options_type
 from numbopt.parameter import Parameter, checked_values, label
 
 
@@ -170,9 +170,9 @@ class ElementwiseOptimizer(Optimizer):
     def _set_up(self) -> None:
         super()._set_up()
         self._tables = Tables()
-        self._kinds: list[tuple[Rule, int | None]] = []  # rule and identity of bounds, if arrays, of each group
-        self._gradients = Gradients([])
-        self._projects: list[tuple[int, Callable[[Array], Any]]] = []
+        self._options_type = options_type(tuple(self.options))
+        self._gradients: Gradients | None = None  # made when a step needs it
+        self._has_projects = False  # or had any
         self._grad_norm: Callable[[], float | None] = lambda: None
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,34 +182,34 @@ class ElementwiseOptimizer(Optimizer):
                 _check_bounds(parameter, values["bounds"])
         return values
 
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
-        added = parameters[len(self._parameters) :]
-        calls = [*self._tables.adding(added), *setting(self, _gradients=Gradients(parameters))]
-        if options["bounds"] is not UNBOUNDED:
-            for parameter in added:
-                calls += _moving_inside(parameter, options["bounds"])
+    def _taking_parameters(self, parameters: list[Parameter], added: list[GroupOptions]) -> Calls:
+        calls = [*self._tables.adding(parameters[len(self._parameters) :]), *setting(self, _gradients=None)]
+        for known in added:
+            if known.bounds is not UNBOUNDED:
+                for parameter in known.params:
+                    calls += _moving_inside(parameter, known.bounds)
         return calls
 
-    def _options_changed(self) -> None:
-        for known in self._group_options:
-            known.options = named(self.options, known.values)
-        kinds = [
-            (self.rule_for(known.options), id(group.get("bounds")) if are_arrays(known.bounds) else None)
-            for known, group in zip(self._group_options, self.param_groups, strict=True)
-        ]
-        projects = [known.values["project"] for known in self._group_options for _ in known.params]
-        self._projects = [(position, project) for position, project in enumerate(projects) if project is not None]
-        if kinds != self._kinds:
-            self._tables.forget()
-            self._kinds = kinds
+    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: Mapping[str, Any]) -> None:
+        known.values, known.options = values, self._options_type.of(values)
+        known.common = self._common_scalars(values)
+        known.bounds = values["bounds"]
+        bound_arrays = group["bounds"] if known.bounds is not UNBOUNDED and are_arrays(known.bounds) else None
+        rule = self.rule_for(values)
+        if rule is not known.rule or bound_arrays is not known.bound_arrays:
+            self._tables.forget()  # first; see `calls`
+            known.rule, known.bound_arrays = rule, bound_arrays
+        if values["project"] is not None:
+            self._has_projects = True
 
     def _common_scalars(self, options: Mapping[str, Any]) -> CommonScalars:
-        sign = -1.0 if options["maximize"] else 1.0
-        l2, shrink = options.get("weight_decay", 0.0), 1.0
+        l2, shrink, bounds = options.get("weight_decay", 0.0), 1.0, options["bounds"]
+        if not l2 and bounds is UNBOUNDED and not options["maximize"]:
+            return _NEUTRAL  # most are, and learning rates are often edited
         if l2 and self.is_decoupled(options):
             l2, shrink = 0.0, 1.0 - options["lr"] * l2
-        bounds = options["bounds"] if not are_arrays(options["bounds"]) else (0.0, 0.0)
-        return CommonScalars(sign, l2, shrink, *bounds)
+        lower, upper = (0.0, 0.0) if are_arrays(bounds) else bounds
+        return CommonScalars(-1.0 if options["maximize"] else 1.0, l2, shrink, lower, upper)
 
     def _compile_ahead(self) -> None:
         super()._compile_ahead()
@@ -226,25 +226,32 @@ class ElementwiseOptimizer(Optimizer):
             loss, grads = self.evaluate(closure, grads)
         with self._lock:
             self._refresh_options()
-            gradients, tables = self._gradients, self._tables
-            if grads is None:
-                gradients.take_own()
-            else:
-                gradients.take(self.gradients_in_order(grads))
-            if tables.addresses is not gradients.addresses:
-                groups = [group for group in self._group_options for _ in group.params]
-                tables.use(gradients.addresses, self, groups)
+            gradients, tables = self._gradients or self._new_gradients(), self._tables
+            given = gradients.given(grads, self.gradients_in_order)
+            if not gradients.retake(given, tables.targets):
+                if grads is not None:
+                    given = self.gradients_in_order(grads)
+                tables.targets = None  # until the tables agree with the gradients; see `calls`
+                gradients.take(given)
+                tables.use(gradients.addresses, self, self._group_of)
             scale: float | None = 1.0
             if self.max_grad_norm is not None or self.nonfinite != "propagate":
-                scale = self._gradient_scale()
+                scale = self._gradient_scale(gradients, given)
             if scale is None:
                 self.skipped_steps += 1
                 return loss
             run(tables.advancing(self, scale))
-            for position, project in self._projects:
-                if gradients.addresses[position]:
-                    _project(self._parameters[position], project)
+            if self._has_projects:
+                for parameter, known, address in zip(
+                    self._parameters, self._group_of, gradients.addresses, strict=True
+                ):
+                    if address and known.values["project"] is not None:
+                        _project(parameter, known.values["project"])
         return loss
+
+    def _new_gradients(self) -> Gradients:
+        self._gradients = Gradients(self._parameters)
+        return self._gradients
 
     # ---- looking at the gradients before the step
 
@@ -259,7 +266,7 @@ class ElementwiseOptimizer(Optimizer):
         if self.nonfinite not in ("propagate", "raise", "skip"):
             raise ValueError(f"nonfinite must be 'propagate', 'raise' or 'skip', got {self.nonfinite!r}")
 
-    def _gradient_scale(self) -> float | None:
+    def _gradient_scale(self, gradients: Gradients, given: Given) -> float | None:
         """Return the factor that ``max_grad_norm`` asks for, or None if the step is to be skipped."""
         self._check_guards()
         if self.nonfinite == "propagate":
@@ -272,7 +279,8 @@ class ElementwiseOptimizer(Optimizer):
         self._grad_norm = lambda: norm
         if self.nonfinite != "propagate" and not math.isfinite(norm):
             for position, parameter in enumerate(self._parameters):
-                if self._gradients.addresses[position] and not np.isfinite(to_host(self._gradients[position])).all():
+                gradient = gradients.array(position, given)
+                if gradient is not None and not np.isfinite(to_host(gradient)).all():
                     if self.nonfinite == "skip":
                         return None
                     raise ValueError(
@@ -292,7 +300,20 @@ class ElementwiseOptimizer(Optimizer):
         if key not in self.clock_names:
             return checked_values(value, parameter, f"state {key!r}")
         low = 0 if key == "step" else -math.inf
+        if type(value) is int and low <= value < 1 << 53:
+            return float(value)
         return Number("state", low)(f"state {key!r} of {label(parameter)}", value)
+
+    def _edit_state(self, position: int, key: str, value: Any) -> None:
+        clock, arrays = self._tables.clock_of(position), self._tables.arrays_of(position)
+        if clock is not None and key in self.clock_names:
+            place = self.clock_names.index(key)
+            number = round(value) if isinstance(clock[place], int) else value
+            self._tables.set_clock(position, (*clock[:place], number, *clock[place + 1 :]))
+        elif clock is not None and key in arrays:
+            copy_values(arrays[key], value)
+        else:
+            super()._edit_state(position, key, value)
 
     def _replacing_state(self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]) -> Calls:
         arrays = {
@@ -325,6 +346,9 @@ class AllFlags(Flags, total=False):
     """The same where torch takes ``foreach`` by keyword only, too."""
 
     foreach: bool | None
+
+
+_NEUTRAL = CommonScalars()
 
 
 def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:

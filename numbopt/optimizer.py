@@ -2,10 +2,9 @@
 
 import copy
 import functools
-import itertools
 import operator
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from numbopt import options as checks
 from numbopt._devices.arrays import DeviceArray, host_copy, to_host
 from numbopt._launch.calls import Calls, run, setting
+from numbopt._launch.look import compiled_look
 from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
 from numbopt._parameters.groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._parameters.state import Access, State
@@ -31,7 +31,7 @@ required: Any = _Required()
 
 
 class GroupOptions:
-    """The options of one group as plain values, checked.
+    """The options of one group as plain values, checked, and what follows from them.
 
     Attributes
     ----------
@@ -39,22 +39,29 @@ class GroupOptions:
         The parameters of the group.
     values : dict
         The options.
-    options : dict or Options
-        The same in the form that algorithms take.
-    common : object
-        Whatever the optimizer derives from them for every step.
+    options : Options
+        The same in the form that algorithms take. This attribute and the following belong to optimizers that work by
+        rules.
+    common : CommonScalars
+        The scalars that all rules have.
+    bounds : (lower, upper)
+        Of each element.
+    rule : Rule
+        The rule that the options ask for.
+    bound_arrays : object
+        The bounds as they were given if these are arrays, else None.
     """
 
-    def __init__(self, params: tuple[Parameter, ...], values: dict[str, Any], common: Any) -> None:
-        self.params = params
-        self.take(values, common)
+    __slots__ = ("bound_arrays", "bounds", "common", "options", "params", "rule", "values")
 
-    def take(self, values: dict[str, Any], common: Any) -> None:
-        """Use other options."""
-        self.values: dict[str, Any] = values
-        self.options: Any = values
-        self.common = common
-        self.bounds = values.get("bounds", checks.UNBOUNDED)
+    def __init__(self, params: tuple[Parameter, ...]) -> None:
+        self.params = params
+        self.values: dict[str, Any] = {}
+        self.options: Any = None
+        self.common: Any = None
+        self.bounds = checks.UNBOUNDED
+        self.rule: Any = None
+        self.bound_arrays: Any = None
 
 
 class Optimizer:
@@ -103,8 +110,7 @@ class Optimizer:
         if not any(value is required for value in self.defaults.values()):
             self._checked_options(self.defaults)  # before the parameters are looked at, as torch does
         self._set_up()
-        for group in as_groups(params):
-            self.add_param_group(group)
+        self._add_groups(as_groups(params))
 
     def _set_up(self) -> None:
         """Make what neither pickle nor deepcopy carries over."""
@@ -114,7 +120,9 @@ class Optimizer:
         self._names: list[str | None] = []
         self._notes: dict[str, Any] = {}
         self._group_options: list[GroupOptions] = []
-        self._groups_seen: list[dict[str, Any]] | None = None
+        self._group_of: list[GroupOptions] = []  # of each parameter
+        self._positions: dict[int, int] = {}  # by identities; made when it is first needed
+        self._groups_seen: list[dict[str, Any]] | None = []
         self._lock = threading.Lock()
         self._zeroing = _NOTHING_ZEROED
 
@@ -144,6 +152,44 @@ class Optimizer:
             If the group, a parameter or an option is not valid, or a parameter is in the optimizer already.
         """
         self._refresh_options()  # refuses edited groups now, before anything has changed
+        self._add_groups([param_group])
+
+    def _add_groups(self, param_groups: list[dict[str, Any]]) -> None:
+        groups: list[dict[str, Any]] = []
+        added: list[GroupOptions] = []
+        names: list[str | None] = []
+        taken = {name for name in self._names if name}
+        for param_group in param_groups:
+            group, values = self._prepared(param_group, taken)
+            first = (self.param_groups or groups or [group])[0]
+            if ("param_names" in group) != ("param_names" in first):
+                raise ValueError(
+                    "all optimizer param groups should be with/without names. cannot add param group "
+                    f"{'with' if 'param_names' in group else 'without'} names to the optimizer"
+                )
+            known = GroupOptions(group["params"])
+            self._take_options(known, values, group)
+            groups.append(group)
+            added.append(known)
+            names += group.get("param_names", [parameter.name for parameter in known.params])
+        everything = [*self._parameters, *(parameter for known in added for parameter in known.params)]
+        check_no_overlap(everything)
+        before, seen = self._groups_seen, self._seen(groups)
+        calls = self._taking_parameters(everything, added)
+        calls += setting(
+            self,
+            _parameters=everything,
+            _names=[*self._names, *names],
+            _group_options=[*self._group_options, *added],
+            _group_of=[*self._group_of, *(known for known in added for _ in known.params)],
+            _positions={},
+            _groups_seen=None if before is None or seen is None else before + seen,
+            _zeroing=_NOTHING_ZEROED,
+        )
+        run([*calls, functools.partial(self.param_groups.extend, groups)])
+
+    def _prepared(self, param_group: dict[str, Any], taken: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a group with all its options, and these checked; add its names to those that are taken."""
         check_is_group(param_group)
         parameters, names = as_parameters(param_group["params"])
         group = {**self.defaults, **param_group, "params": tuple(parameters)}
@@ -151,39 +197,18 @@ class Optimizer:
         for key, value in group.items():
             if value is required:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {key}")
-        values = self._checked_options(group)
-        if self.param_groups and (names is None) != ("param_names" not in self.param_groups[0]):
-            raise ValueError(
-                "all optimizer param groups should be with/without names. cannot add param group "
-                f"{'with' if names else 'without'} names to the optimizer"
-            )
         if names is not None:
             if len(names) != len(parameters) or len(set(names)) < len(names):
                 raise ValueError(f"names of parameters must be distinct, one for each, got {names}")
+            twice = taken.intersection(names)
+            if twice:
+                raise ValueError(f"names of parameters must be distinct, {sorted(twice)} are in the optimizer already")
+            taken.update(names)
             group["param_names"] = list(names)
-            taken = set(names).intersection(name for name in self._names if name)
-            if taken:
-                raise ValueError(f"names of parameters must be distinct, {sorted(taken)} are in the optimizer already")
-        everything = self._parameters + parameters
-        check_no_overlap(everything)
-        options = GroupOptions(group["params"], values, self._common_scalars(values))
-        calls = self._taking_parameters(everything, values)
-        calls += setting(
-            self,
-            _parameters=everything,
-            _names=[*self._names, *(names or [parameter.name for parameter in parameters])],
-            _group_options=[*self._group_options, options],
-            _groups_seen=None,  # the next step looks at them; see `calls`
-            _zeroing=_NOTHING_ZEROED,
-        )
-        run([*calls, functools.partial(self.param_groups.append, group)])
-        self._refresh_options()
+        return group, self._checked_options(group)
 
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> Calls:
-        """Return what `run` is to call so that some parameters are added, with these options.
-
-        ``parameters`` are all that there will be.
-        """
+    def _taking_parameters(self, parameters: list[Parameter], added: list[GroupOptions]) -> Calls:
+        """Return what `run` is to call so that groups are added; ``parameters`` are all that there will be."""
         return []
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,25 +227,57 @@ class Optimizer:
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse combinations of options, each valid by itself, that make no sense; for subclasses."""
 
-    def _common_scalars(self, options: Mapping[str, Any]) -> Any:
-        """Return whatever every step needs that only the options decide."""
+    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: Mapping[str, Any]) -> None:
+        """Let a group have other options, which have been checked."""
+        known.values = values
 
     def _refresh_options(self) -> None:
-        """Check the groups again if they were edited since the last step."""
+        """Check what was edited in the groups since the last step."""
+        groups, seen = self.param_groups, self._groups_seen
         try:
-            if self.param_groups == self._groups_seen:
+            if groups == seen or (seen is not None and self._take_edits(groups, seen)):
                 return
-        except ValueError:  # an array of several elements has no truth
+        except (KeyError, ValueError):  # an array of several elements has no truth; what is wrong is found again below
             pass
-        groups = self.param_groups
         checked = self._checked_groups(groups)
         self._groups_seen = None  # invalid until all is done; see `calls`
-        for known, values in zip(self._group_options, checked, strict=True):
-            known.take(values, self._common_scalars(values))
-        self._options_changed()
-        fixed = all(checks.is_fixed([group[key] for key in self.options]) for group in groups)
-        # The content of a list or an array may change at any time; then nothing is equal to what was seen.
-        self._groups_seen = [dict(group) for group in groups] if fixed else None
+        for known, values, group in zip(self._group_options, checked, groups, strict=True):
+            self._take_options(known, values, group)
+        self._groups_seen = self._seen(groups)
+
+    def _seen(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        """Return copies of groups to compare them with later, or None if they can change without being unequal."""
+        # The content of a list or an array may change at any time.
+        fixed = all(checks.is_fixed(map(group.__getitem__, self.options)) for group in groups)
+        return [dict(group) for group in groups] if fixed else None
+
+    def _take_edits(self, groups: list[dict[str, Any]], seen: list[dict[str, Any]]) -> bool:
+        """Take those options whose values were replaced; return False, and change nothing, if more was edited."""
+        if len(groups) != len(seen):
+            return False
+        edits = []
+        for position, group in enumerate(groups):
+            before = seen[position]
+            if group == before:
+                continue
+            known, now = self._group_options[position], before.copy()
+            values = known.values.copy()
+            for key, check in self.options.items():
+                value = group[key]
+                if value is not before[key]:
+                    if not (type(value) is float or checks.is_fixed((value,))):
+                        return False
+                    now[key], values[key] = value, check(key, value)
+            if now != group:
+                return False
+            self.check_together(values)
+            edits.append((position, known, values, now))
+        self._groups_seen = None  # invalid until all is done; see `calls`
+        for position, known, values, now in edits:
+            self._take_options(known, values, now)
+            seen[position] = now
+        self._groups_seen = seen
+        return True
 
     def _checked_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the options of all groups as plain values, checked."""
@@ -230,12 +287,10 @@ class Optimizer:
             raise ValueError("param_groups or their 'params' were replaced; use add_param_group, or a new optimizer")
         return [self._checked_options(group) for group in groups]
 
-    def _options_changed(self) -> None:
-        """Take notice of edited options, which have been checked."""
-
     def _compile_ahead(self) -> None:
         """Compile what steps and `zero_grad` may run; see `numbopt.warmup`."""
         compile_zeroing_and_copying()
+        compiled_look()
 
     # ---- the step
 
@@ -301,8 +356,8 @@ class Optimizer:
             raise ValueError("gradients came from the closure and from grads=; give them once")
         return loss
 
-    def gradients_in_order(self, grads: Any) -> Sequence[Any]:
-        """Return ``grads``, in any of the forms that `step` takes, as a sequence with one entry for each parameter."""
+    def gradients_in_order(self, grads: Any) -> tuple[Any, ...]:
+        """Return ``grads``, in any of the forms that `step` takes, as a tuple with one entry for each parameter."""
         count = len(self._parameters)
         if isinstance(grads, Mapping):
             names = self._names
@@ -314,16 +369,16 @@ class Optimizer:
             unknown = [name for name in grads if name not in known]
             if unknown:
                 raise ValueError(f"grads has names that no parameter has: {unknown}; there are {names}")
-            return [grads.get(name) for name in names]
+            return tuple(grads.get(name) for name in names)
         if isinstance(grads, (list, tuple)):
-            if count == 1 and self._parameters[0].ndim and grads and np.isscalar(grads[0]):
-                return [grads]  # a list of numbers is an array
+            if count == 1 and len(grads) and self._parameters[0].ndim and _is_number(grads[0]):
+                return (grads,)  # a list of numbers is an array
             if len(grads) != count:
                 raise ValueError(f"grads has {len(grads)} entries for {count} parameters; give one each, None to skip")
-            return grads
+            return tuple(grads)
         if count != 1:
             raise TypeError(f"grads must be a list with one array for each of {count} parameters, or a dict by name")
-        return [grads]
+        return (grads,)
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Set the gradients of all parameters to zero.
@@ -359,10 +414,17 @@ class Optimizer:
         A state is a mapping with torch's names: ``step`` an int, and arrays of the parameter's shape that are views of
         what the optimizer works with. Entries appear with the first gradient. Entries under strings are the user's.
         """
-        access = Access(
-            self._parameters, self._position, self._state_of, self._checked_state, self._replace_state, self._notes
+        return State(
+            Access(
+                self._parameters,
+                self._position,
+                self._state_of,
+                self._checked_state,
+                self._replace_state,
+                self._edit_state,
+                self._notes,
+            )
         )
-        return State(access)
 
     def _state_of(self, position: int) -> dict[str, Any]:
         """Return the state of a parameter as it is now, arrays as views; empty before its first gradient."""
@@ -370,9 +432,11 @@ class Optimizer:
 
     def _replace_state(self, position: int, state: Mapping[str, Any]) -> None:
         """Copy ``state``, which has been checked, into the state of a parameter."""
-        sizes = itertools.accumulate(len(group.params) for group in self._group_options)
-        options = next(group.values for group, end in zip(self._group_options, sizes, strict=True) if position < end)
-        run(self._replacing_state(position, state, options))
+        run(self._replacing_state(position, state, self._group_of[position].values))
+
+    def _edit_state(self, position: int, key: str, value: Any) -> None:
+        """Replace one entry of the state of a parameter by a value that has been checked."""
+        self._replace_state(position, {**self._state_of(position), key: value})
 
     def _replacing_state(self, position: int, state: Mapping[str, Any], options: Mapping[str, Any]) -> Calls:
         """Return what `run` is to call so that a parameter with these options has ``state``, which has been checked."""
@@ -380,10 +444,14 @@ class Optimizer:
 
     def _position(self, key: Any) -> int:
         """Return the position of a parameter, given as itself or as the array behind it."""
-        for position, parameter in enumerate(self._parameters):
-            if key is parameter or key is parameter._source:
-                return position
-        raise KeyError(f"not a parameter of this optimizer: {type(key).__name__}")
+        if not self._positions:
+            numbered = list(enumerate(self._parameters))
+            self._positions = {id(parameter._source): position for position, parameter in numbered}
+            self._positions |= {id(parameter): position for position, parameter in numbered}
+        position = self._positions.get(id(key))
+        if position is None:
+            raise KeyError(f"not a parameter of this optimizer: {type(key).__name__}")
+        return position
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue, in torch's layout.
@@ -509,6 +577,10 @@ class Optimizer:
             lines.append(f"Parameter Group {number}")
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
         return "\n".join([*lines, ")"])
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, np.ndarray) and np.isscalar(value)  # in this order, because most are arrays
 
 
 _NOTHING_ZEROED: tuple[int, list[int], list[Any]] = (-1, [], [])

@@ -9,7 +9,7 @@ import functools
 import math
 import operator
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -46,6 +46,8 @@ class Number:
 
     def __call__(self, name: str, value: Any) -> float:
         """Return ``value`` as a float."""
+        if type(value) is float and -math.inf < value < self.below and self.low <= value <= self.high:
+            return value  # most are, and learning rates are often edited
         number = as_float(name, value)
         inside = self.low <= number <= self.high and (number < self.below or self.below == math.inf)
         if not inside or (self.finite and math.isinf(number)):  # NaN is not inside
@@ -202,10 +204,14 @@ def _element(name: str, value: Any) -> Any:
     return value.item()
 
 
-def is_fixed(values: Sequence[Any]) -> bool:
+_FIXED = {float, int, bool, str, type(None)}
+
+
+def is_fixed(values: Iterable[Any]) -> bool:
     """Whether none of ``values`` can change without being replaced, as the content of a list or an array can."""
-    return not any(
-        hasattr(value, "__setitem__") or (isinstance(value, tuple) and not is_fixed(value)) for value in values
+    return all(
+        type(value) in _FIXED or (is_fixed(value) if isinstance(value, tuple) else not hasattr(value, "__setitem__"))
+        for value in values
     )
 
 
@@ -238,6 +244,14 @@ class Options:
     """
 
     by_name: Mapping[str, Any] = {}
+    pick: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Any:
+        """Return the options of this type among those of a group."""
+        options: Any = tuple.__new__(cls, cls.pick(values))  # type: ignore[type-var]
+        options.by_name = values
+        return options
 
     def __getitem__(self, key: Any) -> Any:
         """Return the option of that name, or the value at that place of the tuple."""
@@ -258,13 +272,15 @@ class Options:
 
 def named(names: Iterable[str], values: Mapping[str, Any]) -> Options:
     """Return those of a group's options that have one of ``names`` as a named tuple, which knows the others, too."""
-    kind = _options_type(tuple(names))
-    options: Options = kind._make(values[name] for name in names)
-    options.by_name = values
+    options: Options = options_type(tuple(names)).of(values)
     return options
 
 
 @functools.cache
-def _options_type(names: tuple[str, ...]) -> Any:
+def options_type(names: tuple[str, ...]) -> Any:
+    """Return the type of options with these names."""
     # A name that Python keeps for itself, as "lambda", is renamed; ``o["lambda"]`` finds it.
-    return type("Options", (Options, namedtuple("Options", names, rename=True)), {})
+    kind: Any = type("Options", (Options, namedtuple("Options", names, rename=True)), {})
+    pick = operator.itemgetter(*names) if len(names) > 1 else lambda values: tuple(map(values.__getitem__, names))
+    kind.pick = staticmethod(pick)
+    return kind

@@ -1,7 +1,7 @@
 """Parameter: an array to optimize, its gradient and its name."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -91,10 +91,12 @@ class Parameter(NDArrayOperatorsMixin):
         "__weakref__",
         "_address",
         "_axes",
+        "_bases",
         "_buffer",
         "_data",
         "_grad",
         "_grad_address",
+        "_layout",
         "_shown",
         "_shown_grad",
         "_source",
@@ -151,6 +153,8 @@ class Parameter(NDArrayOperatorsMixin):
         self._shown: Any = made_from
         self._shown = self._source = self.shown(data)
         self._address = address_of(data)
+        self._layout = layout_of(data)
+        self._bases = tuple(_bases_of(data))
         self._grad: Any = None
         self._shown_grad: Any = None
         self._buffer: Any = None
@@ -221,6 +225,48 @@ class Parameter(NDArrayOperatorsMixin):
     def address(self) -> int:
         """Address of the data."""
         return self._address
+
+    @property
+    def layout(self) -> "Layout":
+        """Dtype, shape and strides of the data."""
+        return self._layout
+
+    @property
+    def bases(self) -> tuple[Any, ...]:
+        """The objects that the memory of the data belongs to, if it is not the array's own."""
+        return tuple(base for base, _ in self._bases)
+
+    def check_memory(self, position: int | None = None) -> None:
+        """Refuse to work on an array that is no longer where and as it was, or must not be written.
+
+        Raises
+        ------
+        ValueError
+            If it was resized, reshaped or locked, or its memory was given back.
+        """
+        problem = self._memory_problem()
+        if problem is not None:
+            raise ValueError(
+                f"the array of {label(self, position)} {problem}, or optimize a numbopt.Parameter(...) of it"
+            )
+
+    def _memory_problem(self) -> str | None:
+        data = self._data
+        if isinstance(data, DeviceArray):
+            return None
+        if address_of(data) != self._address or layout_of(data) != self._layout:
+            dtype, shape, strides = self._layout
+            return (
+                f"has changed since it became a parameter: it was resized, or had shape {shape}, strides {strides} and "
+                f"dtype {dtype}; make a new optimizer"
+            )
+        if not data.flags.writeable:
+            return "is read-only now; unlock it by x.setflags(write=True)"
+        for base, place in self._bases:
+            if place != _place_of(base):
+                kind = type(base).__name__
+                return f"has lost its memory, which was that of {kind} since resized or closed; make a new one"
+        return None
 
     @property
     def span(self) -> tuple[int, int]:
@@ -553,6 +599,29 @@ def _label(name: str | None, shape: tuple[int, ...], position: int | None = None
     if name:
         return f"parameter {name!r}"
     return f"{'a parameter' if position is None else f'parameter {position}'} of shape {shape}"
+
+
+Layout = tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]
+
+
+def layout_of(array: Any) -> Layout:
+    """Return dtype, shape and strides of an array."""
+    return array.dtype, array.shape, array.strides
+
+
+def _bases_of(array: Any) -> Iterator[tuple[Any, Any]]:
+    """Iterate over the objects that the memory of an array belongs to, and where it is."""
+    base = getattr(array, "base", None)
+    while base is not None:
+        yield base, _place_of(base)
+        base = base.base if isinstance(base, np.ndarray) else None
+
+
+def _place_of(base: Any) -> Any:
+    """Return what changes when the memory of an object is moved or given back, as far as that can be told."""
+    if isinstance(base, np.ndarray):
+        return address_of(base), base.nbytes
+    return getattr(base, "closed", None)  # of a file mapped into memory
 
 
 def _on_gpu(device: str | None, array: Any) -> bool:

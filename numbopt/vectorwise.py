@@ -15,9 +15,7 @@ from numbopt._launch import cuda_vectors as _device_vectors
 from numbopt._launch import quasi_newton as cores
 from numbopt._launch.calls import setting
 from numbopt._parameters.flat import FlatVectors, dtype_and_device
-from numbopt._parameters.gradients import Gradients
 from numbopt.optimizer import Optimizer
-from numbopt.parameter import Parameter
 
 
 class StepResult(NamedTuple):
@@ -86,29 +84,22 @@ class VectorOptimizer(Optimizer):
 
     def _set_up(self) -> None:
         super()._set_up()
-        self._gradients = Gradients([])
         self._vectors: FlatVectors | None = None
         self._core: qn.State | None = None
         self._evaluations = self._iterations = 0
         self._stepping_thread: int | None = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take the only group.
+        """Refuse: there is one group only."""
+        self._add_groups([param_group])
 
-        Raises
-        ------
-        ValueError
-            For a second one.
-        """
-        if self.param_groups:
+    def _add_groups(self, param_groups: list[dict[str, Any]]) -> None:
+        if len(self.param_groups) + len(param_groups) > 1:
             raise ValueError(
                 f"{type(self).__name__} doesn't support per-parameter options (parameter groups); "
                 "give all parameters in one list"
             )
-        super().add_param_group(param_group)
-
-    def _taking_parameters(self, parameters: list[Parameter], options: Mapping[str, Any]) -> list[Callable[[], object]]:
-        return setting(self, _gradients=Gradients(parameters))
+        super()._add_groups(param_groups)
 
     def _ready(self) -> tuple[FlatVectors, qn.State]:
         """Return the vectors and the state of the core, made anew from what is remembered if its shape was edited."""
@@ -136,7 +127,7 @@ class VectorOptimizer(Optimizer):
 
     def _flat_vectors(self) -> FlatVectors:
         if self._vectors is None:
-            self._vectors = FlatVectors(self._parameters, self._gradients)
+            self._vectors = FlatVectors(self._parameters)
         return self._vectors
 
     def _new_core(self, options: Mapping[str, Any], state: Mapping[str, Any]) -> qn.State:
@@ -194,6 +185,8 @@ class VectorOptimizer(Optimizer):
             # Back to the point where the search was; the next step enters anew.
             record["searching"] = False
             copy_values(vectors.data, base)
+            for position, parameter in enumerate(self._parameters):
+                parameter.check_memory(position)  # the closure may have done anything
             raise
         finally:
             vectors.scatter_data()
@@ -216,16 +209,9 @@ class VectorOptimizer(Optimizer):
     def _evaluate(self, closure: Callable[[], Any], vectors: FlatVectors) -> tuple[Any, float]:
         """Return what the closure returned as loss, and it as a float, with the gradients gathered."""
         loss, grads = self.evaluate(closure)
-        shape = getattr(loss, "shape", None)
-        value = loss.item() if shape is not None and math.prod(shape) == 1 else loss
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"the closure must return the loss, one real number, or (loss, grads); got {loss!r}")
-        if grads is None:
-            self._gradients.take_own()
-        else:
-            self._gradients.take(self.gradients_in_order(grads))
-        vectors.gather_grad()
-        return loss, float(value)
+        value = _as_number(loss)
+        vectors.gather_grad(grads, self.gradients_in_order)
+        return loss, value
 
     # ---- state: with the first parameter, as in torch
 
@@ -266,6 +252,17 @@ class VectorOptimizer(Optimizer):
         core = self._new_core(options, {"prev_flat_param": np.nan, **state}) if state else None
         evaluations, iterations = (state.get(key, 0) for key in _COUNTS)
         return setting(self, _core=core, _evaluations=evaluations, _iterations=iterations)
+
+
+def _as_number(loss: Any) -> float:
+    """Return a loss as a float."""
+    if type(loss) is float:
+        return loss
+    shape = getattr(loss, "shape", None)
+    value = loss.item() if shape is not None and math.prod(shape) == 1 else loss
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"the closure must return the loss, one real number, or (loss, grads); got {loss!r}")
+    return float(value)
 
 
 # Keys of a state, torch's where torch has the thing, and where the core keeps them.

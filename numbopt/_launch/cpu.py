@@ -79,14 +79,13 @@ class Update(Launch):
         compile_ahead(squares_kernels(), dtype)
 
     def gradients_changed(self) -> None:
-        """Take notice of other gradients in the rows."""
-        self._squares = None
+        """Do nothing: the kernel reads the rows themselves."""
 
     def sum_of_squares(self) -> float:
         """Return the sum of squares of the gradients in the rows."""
         if self._squares is None:
-            self._squares = SquareSum(self._rows[:, 0], self._rows[:, 3], self._dtype)
-        return self._squares()
+            self._squares = SquareSum(self._rows[:, 0], self._dtype)
+        return self._squares(self._rows[:, 3])
 
     def clip(self, max_norm: float) -> None:
         """Return None: the host computes the factor."""
@@ -97,30 +96,33 @@ class SquareSum:
 
     Parameters
     ----------
-    sizes, addresses : array of int, shape (b,)
-        Elements and addresses of the blocks.
+    sizes : array of int, shape (b,)
+        Elements of the blocks.
     dtype : dtype
         float32 or float64.
     """
 
-    def __init__(self, sizes: Integers, addresses: Integers, dtype: np.dtype[Any]) -> None:
+    def __init__(self, sizes: Integers, dtype: np.dtype[Any]) -> None:
         self._sums = np.zeros(len(sizes))
-        rows = np.zeros((len(sizes), 4), np.int64)
-        rows[:, 0], rows[:, 2] = sizes, addresses
-        rows[:, 3] = address_of(self._sums) + self._sums.itemsize * np.arange(len(sizes))
-        self._launch = Launch(squares_kernels(), rows, np.zeros((1, 1), dtype))
+        self._rows = np.zeros((len(sizes), 4), np.int64)
+        self._rows[:, 0] = sizes
+        self._rows[:, 3] = address_of(self._sums) + self._sums.itemsize * np.arange(len(sizes))
+        self._launch = Launch(squares_kernels(), self._rows, np.zeros((1, 1), dtype))
 
-    def __call__(self) -> float:
-        """Read the blocks and return the sum."""
+    def __call__(self, addresses: Integers) -> float:
+        """Read the blocks at these addresses and return the sum."""
+        self._rows[:, 2] = addresses
         run(self._launch.calls())
         return float(self._sums.sum())
 
 
 @functools.cache
 def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
-    """Return ``kernel`` after compiling it: what runs in `Launch.calls` must not be interrupted."""
-    kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
-    return kernel
+    """Compile ``kernel``, because what runs in `Launch.calls` must not be interrupted, and return its entry point.
+
+    Calling that spares Numba's look at the types of the arguments, which takes as long as a small launch.
+    """
+    return kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
 
 
 def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:

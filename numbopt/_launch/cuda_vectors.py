@@ -1,8 +1,8 @@
 """Vectors on a GPU for quasi-Newton methods: the core as plain Python, its passes as launches.
 
-The core in `numbopt._kernels.quasi_newton` is the one of the CPU, with another `run_pass` under it. A pass that returns a
-number is waited for, so that an iteration takes some hundred microseconds at least; what it saves is to copy vectors to
-the host and back.
+The core in `numbopt._kernels.quasi_newton` is the one of the CPU, with another `run_pass` under it. The host waits for
+each pass that returns a number, so that an iteration takes some hundred microseconds at least; what it saves is to copy
+vectors to the host and back.
 """
 
 import functools
@@ -15,6 +15,7 @@ from numbopt._devices import driver
 from numbopt._devices.arrays import DeviceArray, address_of, copy_values, zeros
 from numbopt._kernels.passes import COPY, PASSES
 from numbopt._kernels.quasi_newton.core import advance
+from numbopt._kernels.quasi_newton.state import State
 from numbopt._kernels.specialise import clone_of
 from numbopt._launch.calls import run
 from numbopt._launch.cuda import Call

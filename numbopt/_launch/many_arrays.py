@@ -27,16 +27,20 @@ def zeroing(arrays: list[Any]) -> list[Launch | DeviceLaunch]:
 
 
 class Copying(Launch):
-    """The launch that copies buffers on the host; ``sizes`` in bytes."""
+    """The launch that copies buffers on the host; ``sizes`` in bytes.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        How the buffers are cut.
+    rows : array of int64
+        One for each block, whose last column is the source; may be changed.
+    """
 
     def __init__(self, sources: Integers, targets: Integers, sizes: Integers) -> None:
-        self._blocks = Blocks(sizes)
-        self._rows = self._blocks.rows(targets, sources, itemsize=1)
-        super().__init__(copy_kernels(), self._rows, np.zeros((1, 1), np.int8))
-
-    def take_from(self, sources: Integers) -> None:
-        """Copy from other addresses."""
-        self._rows[:, 3] = sources[self._blocks.buffer] + self._blocks.start
+        self.blocks = Blocks(sizes)
+        self.rows = self.blocks.rows(targets, sources, itemsize=1)
+        super().__init__(copy_kernels(), self.rows, np.zeros((1, 1), np.int8))
 
 
 def compile_zeroing_and_copying() -> None:
@@ -95,7 +99,7 @@ def _places(arrays: list[Any], dtype: np.dtype[Any]) -> tuple[Integers, Integers
 
 def _squares_on_host(addresses: Integers, sizes: Integers, dtype: np.dtype[Any]) -> float:
     rows = Blocks(sizes).rows(addresses, itemsize=dtype.itemsize)
-    return SquareSum(rows[:, 0], rows[:, 2], dtype)()
+    return SquareSum(rows[:, 0], dtype)(rows[:, 2])
 
 
 def _do(launch: DeviceLaunch) -> None:

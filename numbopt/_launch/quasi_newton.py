@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import typeof
 
 from numbopt._devices.arrays import Array, to_host
 from numbopt._kernels.cpu.intrinsics import multiply_add
@@ -25,12 +26,26 @@ def kernel(rule: int, template: Callable[..., Any] = advance) -> Any:
     return specialise(template, {"RULE": rule, "MULTIPLY_ADD": multiply_add}, nogil=template is not advance)
 
 
-def compile_ahead(rule: int, dtype: Any) -> None:
-    """Compile what `advance_function` may return for vectors of ``dtype``, by a call that has nothing to do."""
+@functools.cache
+def _entry_points(rule: int, dtype: np.dtype[Any], shared: bool) -> tuple[Callable[..., Any], ...]:
+    """Return the entry points of what `advance_function` runs, compiled; see `numbopt._launch.cpu`."""
     state, team, vector = new_state(1, dtype, rule, 1), new_team(1), np.zeros(1, dtype)
-    kernel(rule)(*state, vector, vector, 0.0)
-    kernel(rule, advance_in_team)(*state, *team, vector, vector, 0.0)
-    kernel(rule, help_team)(state[0], *team, 1)
+    if not shared:
+        return (_entry_point(kernel(rule), *state, vector, vector, 0.0, None),)
+    work = _entry_point(kernel(rule, advance_in_team), *state, *team, vector, vector, 0.0)
+    return work, _entry_point(kernel(rule, help_team), state[0], *team, 1)
+
+
+def _entry_point(compiled: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return the entry point for arguments of these types."""
+    entry: Callable[..., Any] = compiled.compile(tuple(map(typeof, arguments)))
+    return entry
+
+
+def compile_ahead(rule: int, dtype: Any) -> None:
+    """Compile what `advance_function` may return for vectors of ``dtype``."""
+    for shared in (False, True):
+        _entry_points(rule, np.dtype(dtype), shared)
 
 
 def advance_function(state: State) -> Callable[[Array, Array, float], int]:
@@ -39,13 +54,15 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     It takes in value ``f`` and gradient ``g`` at ``x``, all vectors contiguous and of the state's dtype, and answers
     `EVALUATE` with the next point in ``x``, or why it stopped with the best point in ``x``.
     """
-    vectors, rule = state[0], state[2]["rule"].item()
-    n = vectors.shape[1]
+    vectors, products, records = state
+    n, rule = vectors.shape[1], records["rule"].item()
+    entry_points = _entry_points(rule, vectors.dtype, n >= PARALLEL_FROM)
     if n < PARALLEL_FROM:
-        return functools.partial(kernel(rule), *state)
+        advance = entry_points[0]
+        return lambda x, g, f: advance(vectors, products, records, x, g, f, None)
     team = new_team(n)
-    work = functools.partial(kernel(rule, advance_in_team), *state, *team)
-    help_with_it = functools.partial(kernel(rule, help_team), vectors, *team)
+    work = functools.partial(entry_points[0], *state, *team)
+    help_with_it = functools.partial(entry_points[1], vectors, *team)
     most_threads = len(team[2]) // _BLOCKS_PER_THREAD
 
     def advance_with_help(x: Array, g: Array, f: float) -> int:

@@ -1,6 +1,7 @@
 """The table of flat buffers: which memory a launch works on, cut into blocks."""
 
 import functools
+import math
 import operator
 import struct
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 from numbopt._kernels.rule import Rule
 from numbopt._launch.blocks import Blocks, Integers
 from numbopt._launch.calls import Calls
+from numbopt._launch.look import Target
 
 
 class Update(Protocol):
@@ -102,10 +104,13 @@ class Table:
     positions : array of int
         Of the members among the parameters of the optimizer.
     launch : Update
-        The launch over `rows` with `scalars`; those of the members that have a gradient.
+        The launch over the rows of `target`, those of the members that have a gradient.
+    target : Target
+        Its rows are those of the launch.
     """
 
     launch: Update
+    target: Target
 
     def __init__(self, kind: Kind, members: list[Member]) -> None:
         self.kind = kind
@@ -118,13 +123,27 @@ class Table:
         self._line_of = np.arange(len(members))
         self.lines: list[tuple[Any, Any]] = []
         self._idle_lines = [(member.group, member.clock) for member in members]
-        self._gradients_seen = self._selection = b""
+        self._selection = b""
 
     def clock_of(self, place: int) -> Any:
         """Return the clock of the parameter at ``place`` among the members."""
         line = self._line_of[place]
         active = len(self.lines)
         return (self.lines[line] if line < active else self._idle_lines[line - active])[1]
+
+    def set_clock(self, place: int, clock: Any) -> bool:
+        """Set the clock of one member; return False if it left its line, so that gradients have to be taken again."""
+        line = int(self._line_of[place])
+        active = len(self.lines)
+        lines, index = (self.lines, line) if line < active else (self._idle_lines, line - active)
+        group, _ = lines[index]
+        if self._selection and (len(self._line_of) == 1 or np.count_nonzero(self._line_of == line) == 1):
+            lines[index] = (group, clock)
+            return True
+        self._selection = b""
+        self._idle_lines.append((group, clock))
+        self._line_of[place] = active + len(self._idle_lines) - 1
+        return False
 
     def positions_on(self, line: int) -> list[int]:
         """Return the positions among the parameters of the optimizer of those on a line."""
@@ -133,20 +152,14 @@ class Table:
 
     def use_gradients(self, addresses: Integers) -> None:
         """Take the gradients of the optimizer's parameters from ``addresses``; 0 means that there is none."""
-        gradients = addresses[self.positions]
-        seen = gradients.tobytes()
-        if seen == self._gradients_seen:
-            return
-        has_gradient = gradients != 0
+        has_gradient = addresses[self.positions] != 0
         selection = has_gradient.tobytes()
-        self._gradients_seen = b""  # invalid until all is done; see `calls`
         if selection != self._selection:
-            self._selection = b""
+            self._selection = b""  # invalid until all is done; see `calls`
             self._select(has_gradient)
             self._selection = selection
-        self.rows[:, 3] = gradients[self._row_buffer] + self._row_start
+        self.target.take(addresses)
         self.launch.gradients_changed()
-        self._gradients_seen = seen
 
     def _select(self, has_gradient: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Make rows and lines for the parameters that have a gradient."""
@@ -167,24 +180,32 @@ class Table:
         if len(self.lines) > 1:
             order = np.argsort(line_of_row, kind="stable")
             chosen, line_of_row = chosen[order], line_of_row[order]
-        self._row_buffer, self._row_start = self._blocks.buffer[chosen], self._starts[chosen]
-        self.rows = self._all_rows[chosen]
-        self.rows[:, 1] = line_of_row
-        self.scalars = np.zeros((len(self.lines), len(self.kind.rule.scalar_names)), self.kind.dtype)
-        self._pack = struct.Struct(f"={self.scalars.size}{self.kind.dtype.char}").pack_into
-        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, self.rows, self.scalars)
+        rows = self._all_rows[chosen]
+        rows[:, 1] = line_of_row
+        self.target = Target(rows, self.positions[self._blocks.buffer[chosen]], self._starts[chosen])
+        shape, dtype = (len(self.lines), len(self.kind.rule.scalar_names)), self.kind.dtype
+        form = struct.Struct(f"={math.prod(shape)}{dtype.char}")
+        memory = bytearray(form.size)
+        self._write_scalars = functools.partial(form.pack_into, memory, 0)
+        scalars: np.ndarray[Any, Any] = np.ndarray(shape, dtype, memory)
+        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, scalars)
 
-    def set_scalars(self, values: list[float]) -> None:
-        """Write the scalars of all lines, one line after the other."""
+    def calls(self, lines: list[tuple[Any, Any]], values: list[float]) -> Calls:
+        """Return the calls that update all parameters that have a gradient, and replace `lines`.
+
+        Parameters
+        ----------
+        lines : list of (object, object)
+            With the clocks after the step.
+        values : list of float
+            The scalars of all lines, one line after the other; written at once.
+        """
         try:
-            self._pack(self.scalars, 0, *values)  # type: ignore[arg-type]  # an array is a buffer
+            self._write_scalars(*values)
         except OverflowError:
             raise ValueError(f"the options give a scalar too large for {self.kind.dtype}, one of {values}") from None
         except struct.error:
             raise ValueError(f"advance must return as many scalars as the rule names, got {values} in all") from None
-
-    def calls(self, lines: list[tuple[Any, Any]]) -> Calls:
-        """Return the calls that update all parameters that have a gradient, and replace `lines`."""
         return [*self.launch.calls(), functools.partial(operator.setitem, self.lines, _ALL, lines)]
 
 

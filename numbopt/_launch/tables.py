@@ -10,6 +10,7 @@ from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch import cpu, cuda
 from numbopt._launch.blocks import Integers
 from numbopt._launch.calls import Calls, run, setting
+from numbopt._launch.look import Targets
 from numbopt._launch.table import Kind, Member, Table
 from numbopt.parameter import Parameter
 
@@ -62,14 +63,14 @@ class Tables:
 
     Attributes
     ----------
-    addresses : array of int, or None
-        Addresses of the gradients that the tables have taken; None where they have to be given (again) to `use`.
+    targets : Targets or None
+        Where the tables take the addresses of gradients from; None where these have to be given (again) to `use`.
     """
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self._tables: list[Table] | None = None
-        self.addresses: Integers | None = None
+        self.targets: Targets | None = None
 
     def __iter__(self) -> Iterator[Table]:
         """Iterate over the tables that there are."""
@@ -86,17 +87,16 @@ class Tables:
             return
         for position, entry in enumerate(self._entries):
             entry.clock = self.clock_of(position)
-        self.addresses = None
+        self.targets = None
         self._tables = None  # last: until then the clocks in the tables count; see `calls`
 
     def use(self, addresses: Integers, algorithm: Algorithm, groups: Sequence[Group]) -> None:
         """Take the gradients from these addresses, 0 for none; ``groups`` has the group of each parameter."""
-        self.addresses = None
         if self._tables is None:
             self._tables = self._make_tables(algorithm, groups)
         for table in self._tables:
             table.use_gradients(addresses)
-        self.addresses = addresses
+        self.targets = Targets([table.target for table in self._tables])
 
     def _make_tables(self, algorithm: Algorithm, groups: Sequence[Group]) -> list[Table]:
         positions_of: dict[Kind, list[int]] = {}
@@ -142,22 +142,24 @@ class Tables:
             lines: list[tuple[Group, Clock]] = []
             values: list[float] = []
             for group, clock in table.lines:
-                options, common = group.options, group.common
                 if clock is None:
-                    clock = algorithm.initial_clock(options)
-                    if start := algorithm.initial_state(options):
+                    clock = algorithm.initial_clock(group.options)
+                    if start := algorithm.initial_state(group.options):
                         self._fill(table.positions_on(len(lines)), start)
                 try:
-                    clock, scalars = advance(options, clock)
+                    clock, scalars = advance(group.options, clock)
                 except ArithmeticError as error:
                     name = type(algorithm).__name__
-                    raise ValueError(f"{error}, computed by {name} from the options {options}") from None
+                    raise ValueError(f"{error}, computed by {name} from the options {group.options}") from None
                 lines.append((group, clock))
                 values += scalars
-                values += common if grad_scale == 1 else common._replace(grad_scale=grad_scale * common.grad_scale)
+                values += (
+                    group.common
+                    if grad_scale == 1
+                    else group.common._replace(grad_scale=grad_scale * group.common.grad_scale)
+                )
             if lines:
-                table.set_scalars(values)
-                calls += table.calls(lines)
+                calls += table.calls(lines, values)
         return calls
 
     def _fill(self, positions: list[int], values: Mapping[str, float]) -> None:
@@ -195,6 +197,17 @@ class Tables:
         clock: Clock | None = table.clock_of(place)
         return clock
 
+    def set_clock(self, position: int, clock: Clock) -> None:
+        """Set the clock of a parameter that has made steps."""
+        entry = self._entries[position]
+        if self._tables is None or entry.place is None:
+            entry.clock = clock
+            return
+        table, place = entry.place
+        targets, self.targets = self.targets, None  # see `calls`
+        if table.set_clock(place, clock):
+            self.targets = targets
+
     def arrays_of(self, position: int) -> dict[str, Any]:
         """Return the state arrays of a parameter, by name."""
         return self._entries[position].state
@@ -217,7 +230,7 @@ def kind_of(parameter: Parameter, algorithm: Algorithm, group: Group) -> Kind:
 
 def are_arrays(bounds: Bounds) -> bool:
     """Whether each element has bounds of its own."""
-    return any(isinstance(bound, np.ndarray) for bound in bounds)
+    return isinstance(bounds[0], np.ndarray) or isinstance(bounds[1], np.ndarray)
 
 
 def _arrays_like(parameter: Parameter, bounds: Bounds) -> tuple[Array, Array]:

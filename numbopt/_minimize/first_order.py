@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from numbopt._kernels.cpu.points import compiled_judge
 from numbopt._minimize import outcomes
 from numbopt._minimize.outcomes import Outcome
 from numbopt._minimize.problem import Problem
@@ -23,7 +24,10 @@ STOPS: dict[str, Any] = {
     "target": None,
     "disp": False,
 }
-"""Options of the loop and their defaults; the hyper-parameters of the optimizer come on top."""
+"""Options of the loop and their defaults, in the order in which it takes them.
+
+The hyper-parameters of the optimizer come on top.
+"""
 
 
 def hyper_parameters(cls: type[ElementwiseOptimizer]) -> set[str]:
@@ -37,32 +41,34 @@ def minimize_first_order(
 ) -> dict[str, Any]:
     """Step until a stop; return the fields of the result, which belong to the best point."""
     hyper = {name: value for name, value in options.items() if name not in STOPS}
-    lower, upper = problem.bounds or (-np.inf, np.inf)
+    gtol, ftol, window, maxiter, maxfun, maxtime, target = (options[name] for name in STOPS if name != "disp")
+    lower, upper = problem.bounds or (np.full_like(problem.start, -np.inf), np.full_like(problem.start, np.inf))
     x = np.clip(problem.start, lower, upper)
     opt = cls([x], bounds=problem.bounds, **hyper)
     start = time.monotonic()
     value, gradient = problem.evaluate(x)
     best, best_x, best_g = value, x.copy(), gradient.copy()
-    lowest: deque[float] = deque([best], maxlen=options["window"] + 1)  # the best value so far, after each iteration
+    judge = compiled_judge()
+    judged = largest = judge(value, x, gradient, best, best_x, best_g, lower, upper)
+    lowest: deque[float] = deque([best], maxlen=window + 1)  # the best value so far, after each iteration
 
     def stop(iterations: int) -> Outcome | None:
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+        if judged != judged:
             where = "at x0." if iterations == 0 else "at the last point; the best one before that is returned."
             return Outcome(outcomes.FAILED, f"The function or its gradient is not finite {where}")
-        # An element of the gradient that pushes against a bound does not count: nothing can follow it.
-        held = ((best_x <= lower) & (best_g > 0)) | ((best_x >= upper) & (best_g < 0))
-        if np.abs(np.where(held, 0, best_g)).max() <= options["gtol"]:
+        if largest <= gtol:
             return outcomes.GRADIENT_SMALL
-        if options["target"] is not None and best <= options["target"]:
+        if target is not None and best <= target:
             return Outcome(outcomes.CONVERGED, "The function reached the target.")
-        if len(lowest) == lowest.maxlen and lowest[0] - best < options["ftol"] * max(1, abs(best)):
-            message = f"Converged: {options['window']} iterations improved the function by less than ftol."
-            return Outcome(outcomes.CONVERGED, message)
-        if iterations >= options["maxiter"]:
+        if len(lowest) > window and lowest[0] - best < ftol * max(1, abs(best)):
+            return Outcome(
+                outcomes.CONVERGED, f"Converged: {window} iterations improved the function by less than ftol."
+            )
+        if iterations >= maxiter:
             return outcomes.MAX_ITERATIONS
-        if iterations + 1 >= options["maxfun"]:
+        if iterations + 1 >= maxfun:
             return outcomes.MAX_EVALUATIONS
-        if options["maxtime"] is not None and time.monotonic() - start >= options["maxtime"]:
+        if maxtime is not None and time.monotonic() - start >= maxtime:
             return Outcome(outcomes.LIMIT, "The time reached maxtime.")
         return None
 
@@ -71,9 +77,9 @@ def minimize_first_order(
         opt.step(grads=[gradient])
         value, gradient = problem.evaluate(x)
         iterations += 1
-        if -np.inf < value <= best and np.isfinite(gradient).all():
-            best = value
-            best_x[:], best_g[:] = x, gradient
+        judged = judge(value, x, gradient, best, best_x, best_g, lower, upper)
+        if judged >= 0:
+            best, largest = value, judged
         lowest.append(best)
         if problem.report is not None:
             try:

@@ -1,5 +1,6 @@
 """All parameters, and all their gradients, as one vector each, for algorithms that work on vectors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from numbopt._devices.arrays import Array, address_of, clear, copy_values, to_ho
 from numbopt._launch.blocks import Integers
 from numbopt._launch.calls import run
 from numbopt._launch.cuda import copying as copying_on_gpu
+from numbopt._launch.look import Target, Targets
 from numbopt._launch.many_arrays import Copying
-from numbopt._parameters.gradients import Gradients
+from numbopt._parameters.gradients import Given, Gradients
 from numbopt.parameter import Parameter
 
 
@@ -28,8 +30,6 @@ class FlatVectors:
     ----------
     parameters : list of Parameter
         Their data are copied to and from the vectors.
-    gradients : Gradients
-        Of these parameters.
 
     Attributes
     ----------
@@ -40,8 +40,8 @@ class FlatVectors:
         Where they are.
     """
 
-    def __init__(self, parameters: list[Parameter], gradients: Gradients) -> None:
-        self._parameters, self._gradients = parameters, gradients
+    def __init__(self, parameters: list[Parameter]) -> None:
+        self._parameters, self._gradients = parameters, Gradients(parameters)
         dtype, self.device = dtype_and_device(parameters)
         ends = np.cumsum([parameter.flat_size for parameter in parameters]).tolist()
         self.data, self.grad = zeros(ends[-1], dtype, self.device), zeros(ends[-1], dtype, self.device)
@@ -54,7 +54,7 @@ class FlatVectors:
         self._gather = self._copying(own, address_of(self.data) + self._starts, self._alike)
         self._scatter = self._copying(address_of(self.data) + self._starts, own, self._alike)
         self._gather_grad: Any = None
-        self._addresses: Integers | None = None
+        self._targets: Targets | None = None
         self._with_gradient = b""
 
     def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Any:
@@ -78,28 +78,35 @@ class FlatVectors:
             parameter = self._parameters[position]
             copy_values(parameter.flat_view(parameter.array), self.data[self._slices[position]])
 
-    def gather_grad(self) -> None:
-        """Copy the gradients in use into ``grad``, zeros where there is none."""
-        addresses = self._gradients.addresses
-        if self._addresses is not addresses:
-            self._gather_from(addresses)
-            self._addresses = addresses
+    def gather_grad(self, grads: Any, in_order: Callable[[Any], Given]) -> None:
+        """Copy gradients, in the forms that `Gradients.given` takes, into ``grad``; zeros where there is none."""
+        gradients = self._gradients
+        given = gradients.given(grads, in_order)
+        if not gradients.retake(given, self._targets):
+            if grads is not None:
+                given = in_order(grads)
+            self._targets = None  # until the copies agree with the gradients; see `calls`
+            gradients.take(given)
+            self._gather_from(gradients.addresses)
         run(self._gather_grad.calls())
         for position in self._others:
-            if addresses[position]:
-                gradient = self._parameters[position].flat_view(to_host(self._gradients[position]))
+            if gradients.addresses[position]:
+                gradient = self._parameters[position].flat_view(to_host(gradients.array(position, given)))
                 self.grad[self._slices[position]] = gradient
 
     def _gather_from(self, addresses: Integers) -> None:
         has_gradient = addresses != 0
         chosen = self._alike & has_gradient
         with_gradient = has_gradient.tobytes()
-        if with_gradient == self._with_gradient and self.device == "cpu":
-            self._gather_grad.take_from(addresses[chosen])
-            return
-        self._with_gradient = b""  # invalid until all is done; see `calls`
-        clear(self.grad)
+        if with_gradient != self._with_gradient:
+            self._with_gradient = b""  # invalid until all is done; see `calls`
+            clear(self.grad)
         self._gather_grad = self._copying(addresses, address_of(self.grad) + self._starts, chosen)
+        targets = []
+        if self.device == "cpu":
+            copying = self._gather_grad
+            targets = [Target(copying.rows, np.flatnonzero(chosen)[copying.blocks.buffer], copying.blocks.start)]
+        self._targets = Targets(targets)
         self._with_gradient = with_gradient
 
     def scatter_grad(self, vector: Any) -> None:

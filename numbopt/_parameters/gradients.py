@@ -1,15 +1,19 @@
-"""Where the gradients of a step are: in the parameters, or in arrays that came with the step."""
+"""Where the gradients of a step are, and whether the parameters are still where they were."""
 
 import bisect
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from numbopt._devices.arrays import Array, as_device_array, host_address_of
 from numbopt._launch.blocks import Integers
+from numbopt._launch.look import Plan, Targets
 from numbopt.parameter import Parameter, checked_gradient, checked_values, gradient_changes, label
+
+Given = tuple[Any, ...]
+"""An array for each parameter, or None."""
 
 
 class Gradients:
@@ -23,68 +27,83 @@ class Gradients:
     Attributes
     ----------
     addresses : array of int, shape (n,)
-        Of the gradients, 0 where a parameter has none. Replaced, never changed, when anything changes.
+        Of the gradients, 0 where a parameter has none.
     """
 
     def __init__(self, parameters: list[Parameter]) -> None:
         self.addresses: Integers = np.zeros(len(parameters), np.int64)
         self._parameters = parameters
-        self._own_seen: int | None = None  # the count of changes at which the parameters' own gradients were taken
-        self._given: list[Any] = []
+        self._own: Given = ()
+        self._own_seen: int | None = None  # the count of changes at which they were collected
         self._converted: dict[int, Array] = {}
         self._on_gpu = [position for position, p in enumerate(parameters) if p.device == "cuda"]
-        self._layouts = [(p.array.dtype, p.array.shape, p.array.strides) for p in parameters]
         self._spans = [parameter.span for parameter in parameters]
         occupied = sorted((start, end) for start, end in self._spans if end > start)  # parameters do not overlap
         self._starts, self._ends = [start for start, _ in occupied], [end for _, end in occupied]
+        self._look: Any = None
+        if not self._on_gpu:
+            self._plan = Plan(parameters, self.addresses, self._starts, self._ends)
+            self._look = self._plan.look()
+        self._seen_on_gpu: Given = ()
 
-    def __getitem__(self, position: int) -> Any:
-        """Return the gradient in use of one parameter, an array or None."""
-        if self.are_own:
-            return self._parameters[position].grad_array
-        given = self._given[position]
-        if given is _CONVERTED:
-            return self._converted[position]
-        return as_device_array(given) if position in self._on_gpu and given is not None else given
-
-    @property
-    def are_own(self) -> bool:
-        """Whether they are those of the parameters, which stay where they are."""
-        return self._own_seen is not None
-
-    def take_own(self) -> None:
-        """Use the gradients of the parameters."""
+    def own(self) -> Given:
+        """Return the gradients of the parameters themselves."""
         if self._own_seen != gradient_changes.count:
             seen = gradient_changes.count
-            self.addresses = np.array([parameter.grad_address for parameter in self._parameters])
-            self._own_seen, self._given = seen, []
+            self._own = tuple(parameter.grad_array for parameter in self._parameters)
+            self._own_seen = seen
+        return self._own
 
-    def take(self, arrays: Sequence[Any]) -> None:
+    def given(self, grads: Any, in_order: Callable[[Any], Given]) -> Given:
+        """Return what `retake` looks at, from what a step got; ``in_order`` is `Optimizer.gradients_in_order`."""
+        if grads is None:
+            return self.own()
+        return tuple(grads) if type(grads) is list else in_order(grads)  # most are lists that need no other check
+
+    def array(self, position: int, given: Given) -> Any:
+        """Return the gradient in use of one parameter, an array or None, where ``given`` were taken."""
+        converted = self._converted.get(position)
+        if converted is not None and self.addresses[position] == host_address_of(converted):
+            return converted
+        array = given[position]
+        return as_device_array(array) if position in self._on_gpu and array is not None else array
+
+    def retake(self, given: Given, targets: Targets | None) -> bool:
+        """Take the given gradients over into ``targets`` if nothing but their addresses has changed.
+
+        Returns
+        -------
+        bool
+            Whether that is so; if not, nothing has changed and `take` finds out what is the matter.
+        """
+        if targets is None:
+            return False
+        if self._look is not None:
+            return self._look(targets.address, id(given))  # type: ignore[no-any-return]
+        return len(given) == len(self._seen_on_gpu) and all(map(operator.is_, given, self._seen_on_gpu))
+
+    def take(self, given: Given) -> None:
         """Use the given gradients: as they are where they lie in memory like their parameter, converted elsewhere.
 
         Raises
         ------
         TypeError, ValueError
-            If one does not fit its parameter, or shares memory with one; nothing has changed then.
+            If one does not fit its parameter, or shares memory with one, or if a parameter was moved or locked; nothing
+            has changed then.
         """
-        if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
-            return
-        addresses = [0] * len(arrays)
-        kept: list[Any] = []
+        addresses = [0] * len(given)
         conversions = []
-        on_gpu = self._checked_on_gpu(arrays)
-        for position, (array, parameter) in enumerate(zip(arrays, self._parameters, strict=True)):
+        on_gpu = self._checked_on_gpu(given)
+        for position, (array, parameter) in enumerate(zip(given, self._parameters, strict=True)):
+            parameter.check_memory(position)
             if array is None or position in on_gpu:
-                kept.append(array)
                 continue
-            alike = type(array) is np.ndarray and (array.dtype, array.shape, array.strides) == self._layouts[position]
+            alike = type(array) is np.ndarray and (array.dtype, array.shape, array.strides) == parameter.layout
             if alike and array.flags.aligned:
                 addresses[position] = host_address_of(array)
                 self._check_overlap(position, addresses[position])
-                kept.append(array)
             else:
                 conversions.append((position, checked_values(array, parameter, "gradient", position)))
-                kept.append(_CONVERTED)
         for position, values in conversions:
             if position not in self._converted:
                 parameter = self._parameters[position]
@@ -93,15 +112,16 @@ class Gradients:
             addresses[position] = host_address_of(self._converted[position])
         for position, address in on_gpu.items():
             addresses[position] = address
-        self.addresses = np.array(addresses)
-        self._own_seen, self._given = None, kept
+        self.addresses[:] = addresses
+        if self._on_gpu:
+            self._seen_on_gpu = given if not conversions else ()
 
-    def _checked_on_gpu(self, arrays: Sequence[Any]) -> dict[int, int]:
+    def _checked_on_gpu(self, given: Given) -> dict[int, int]:
         """Return the addresses of the gradients for parameters on a GPU, which are used as they are, by position."""
         addresses = {}
         for position in self._on_gpu:
-            if arrays[position] is not None:
-                array = checked_gradient(arrays[position], self._parameters[position], position)
+            if given[position] is not None:
+                array = checked_gradient(given[position], self._parameters[position], position)
                 self._check_overlap(position, array.address)
                 addresses[position] = array.address
         return addresses
@@ -115,6 +135,3 @@ class Gradients:
         if address != start and end > start:
             who = label(self._parameters[position], position)
             raise ValueError(f"gradient of {who} shares memory with a parameter; pass a copy")
-
-
-_CONVERTED = object()  # stands for a gradient whose values were copied, and must be again at the next step

@@ -18,6 +18,8 @@ class Access(NamedTuple):
     """Check an entry for the parameter at a position, given its name and its value."""
     replace: Callable[[int, dict[str, Any]], None]
     """Replace the state of the parameter at a position by one that was checked."""
+    edit: Callable[[int, str, Any], None]
+    """Replace one entry, given its name and its value, which was checked."""
     notes: dict[str, Any]
     """What users keep under strings."""
 
@@ -95,7 +97,7 @@ class ParameterState(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Copy ``value`` into the state."""
         checked = self._access.checked(self._position, key, value)
-        self._access.replace(self._position, {**self._values, key: checked})
+        self._access.edit(self._position, key, checked)
 
     def __delitem__(self, key: str) -> None:
         """Forget one entry, which then starts anew."""

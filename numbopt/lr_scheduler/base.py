@@ -231,19 +231,17 @@ class LRScheduler(Scheduler):
 
     def _write(self, *, jumped: bool) -> None:
         groups = self.optimizer.param_groups
-        # At first those of all groups are missing, later those of groups that were added.
-        self.base_lrs = [*self.base_lrs, *map(initial_lr, groups[len(self.base_lrs) :])]
+        if len(self.base_lrs) < len(groups):  # at first those of all groups are missing, later those that were added
+            self.base_lrs = [*self.base_lrs, *map(initial_lr, groups[len(self.base_lrs) :])]
         self._within_step = True
         try:
             values = self._get_closed_form_lr() if jumped else self.get_lr()
         finally:
-            del self._within_step
+            self._within_step = False
         if len(values) != len(groups):
             raise ValueError(f"{type(self).__name__} has {len(values)} learning rates for {len(groups)} param groups")
-        values = [_plain(value) for value in values]
-        for group, value in zip(groups, values, strict=True):
-            write(group, "lr", value)
-        self._last_lr = self._current_lrs()
+        values = [_plain(value) for value in values]  # all, before the first one is written
+        self._last_lr = [_plain(write(group, "lr", value)) for group, value in zip(groups, values, strict=True)]
 
     def _current_lrs(self) -> list[float]:
         return [_plain(group["lr"]) for group in self.optimizer.param_groups]
@@ -258,9 +256,10 @@ def initial_lr(group: dict[str, Any]) -> float:
     return _plain(group.setdefault("initial_lr", _plain(group["lr"])))
 
 
-def write(group: dict[str, Any], name: str, value: Any) -> None:
-    """Set an option of a group. An array is filled instead of replaced, because the user may hold it."""
+def write(group: dict[str, Any], name: str, value: Any) -> Any:
+    """Set an option of a group and return it. An array is filled, not replaced, because the user may hold it."""
     if isinstance(group[name], np.ndarray):
         group[name][...] = value
-    else:
-        group[name] = value
+        return group[name]
+    group[name] = value
+    return value

@@ -77,9 +77,8 @@ class FactorLR(LRScheduler):
         current, epoch = self._current_lrs(), self.last_epoch
         if self._step_count == 0 and epoch > 0:
             return current  # resumed: the groups hold this epoch's values already
-        before, now = self.schedule(epoch - 1) if epoch > 0 else 1.0, self.schedule(epoch)
-        pairs = zip(current, self.base_lrs, strict=True)
-        return [carried_on(lr, base, self.floor, before, now) for lr, base in pairs]
+        before, now, floor = self.schedule(epoch - 1) if epoch > 0 else 1.0, self.schedule(epoch), self.floor
+        return [carried_on(lr, base, floor, before, now) for lr, base in zip(current, self.base_lrs, strict=True)]
 
     def _get_closed_form_lr(self) -> list[float]:
         return [interpolate(self.floor, base, self.schedule(self.last_epoch)) for base in self.base_lrs]

@@ -202,7 +202,7 @@ def launch_of(array, gradient):
     optimizer = numbopt.SGD([array], lr=1.0)
     optimizer.step(grads=[gradient])
     (table,) = optimizer._tables
-    return table.launch, table.rows
+    return table.launch, table.target.rows
 
 
 def test_helper_that_wakes_late_touches_nothing(small_is_parallel, set_threads):

@@ -21,7 +21,8 @@ THREADS = 256
 
 NORM = np.dtype([("norm", np.float64), ("factor64", np.float64), ("factor32", np.float32)], align=True)
 """What `norm_and_factor` writes: the norm, then the factor that clips by it, in both dtypes that gradients may have."""
-NORM_AT, FACTOR64_AT, FACTOR32_AT = (NORM.fields[name][1] for name in NORM.names)
+_FIELDS: Any = NORM.fields
+NORM_AT, FACTOR64_AT, FACTOR32_AT = (_FIELDS[name][1] for name in ("norm", "factor64", "factor32"))
 
 
 def row_squares(rows, stride, partials):

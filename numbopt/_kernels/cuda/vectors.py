@@ -1,7 +1,7 @@
 """Passes over vectors on CUDA.
 
-What a pass does with an element is in `numbopt._kernels.passes`. A sum is one number for each block of threads, then one
-for all, always in the same order.
+What a pass does with an element is in `numbopt._kernels.passes`. A sum is one number for each block of threads, then
+one for all, always in the same order.
 """
 
 import functools

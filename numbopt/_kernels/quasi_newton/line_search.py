@@ -1,9 +1,9 @@
 """How far to go along a direction: the search of Moré and Thuente, with an acceptance that rounding cannot defeat.
 
 Everything here knows a scalar function of the step length, its value and its slope, and nothing else. The search works
-in reverse communication: `begin` sets up a record of dtype `SEARCH`, whose field ``step`` is the first trial; `next_trial`
-is told value and slope there, and answers whether to stop or to evaluate at the new ``step``. `search` drives both for
-a Python function. The functions are plain Python and are compiled where they are used.
+in reverse communication: `begin` sets up a record of dtype `SEARCH`, whose field ``step`` is the first trial.
+`next_trial` is told value and slope there, and answers whether to stop or to evaluate at the new ``step``. `search`
+drives both for a Python function. The functions are plain Python and are compiled where they are used.
 
 References
 ----------
