@@ -56,6 +56,11 @@ def vector_pass(size, out, u, v, a, b, partials):
         store1((partials,), cuda.blockIdx.x, ((total,),))
 
 
+def multiply_add(a, b, c):
+    """Return ``a * b + c``, rounded once."""
+    return cuda.fma(a, b, c)
+
+
 def new_value(lane, a, b):
     """Return what the pass writes, rounded to the dtype of the vectors."""
     return NUMBER(VALUE(lane[0], lane[1], lane[2], a, b))
@@ -86,7 +91,7 @@ def pass_kernel(kind: int, dtype: np.dtype[Any]) -> Kernel:
         "COMBINE": combine,
         "STORE1": store1 if value else no_store,
         "STORE4": store4 if value else no_store,
-        "MULTIPLY_ADD": cuda.fma,
+        "MULTIPLY_ADD": multiply_add,
     }
     words, factors = [types.int64] * 4, [types.float64] * 2
     return Kernel(vector_pass, bindings, (*words, *factors, types.int64))
