@@ -88,3 +88,7 @@ __all__ = [
     "set_num_threads",
     "warmup",
 ]
+
+for _public in map(globals().get, __all__):
+    if callable(_public):  # pickles and tracebacks name what is public, not the folder that it is in
+        _public.__module__ = __name__

@@ -51,3 +51,7 @@ __all__ = [
     "WarmupCosineLR",
     "WarmupStableDecayLR",
 ]
+
+for _public in map(globals().get, __all__):
+    if callable(_public):  # pickles and tracebacks name what is public, not the folder that it is in
+        _public.__module__ = __name__

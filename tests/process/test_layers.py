@@ -138,3 +138,11 @@ def test_objects_leave_the_private_members_of_others_alone():
         visitor.visit(tree_of(path))
         accesses += [f"{path.relative_to(PACKAGE)}:{line} {access}" for line, access in visitor.found]
     assert len(accesses) <= MOST_PRIVATE_ACCESSES, "\n".join(accesses)
+
+
+@pytest.mark.parametrize("module", [numbopt, numbopt.lr_scheduler], ids=lambda module: module.__name__)
+def test_public_names_say_where_they_are_public(module):
+    """Pickles and tracebacks do not depend on folders."""
+    public = {name: getattr(module, name) for name in module.__all__}
+    said = {name: value.__module__ for name, value in public.items() if callable(value)}
+    assert said == dict.fromkeys(said, module.__name__)
