@@ -3,6 +3,7 @@
 `reports/cpu_report.py` prints it and asv tracks it.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import fresh_process
 import numpy as np
 from measure import Measured, ratio
 from peers import PEERS
-from problems import work
+from problems import used, work
 from references import BOUND_BY_BYTES, C_LOOPS, THREADS, bytes_only, c_call
 
 import numbopt
@@ -76,6 +77,11 @@ def against_plain_adam(options):
     return ratio(work.step("Adam", BIG, **options()), work.step("Adam", BIG), seconds=2)
 
 
+def as_used(ours, theirs, *arguments):
+    numbopt.set_num_threads(1)
+    return ratio(ours(*arguments), theirs(*arguments))
+
+
 def average(avg_fn, threads):
     numbopt.set_num_threads(threads)
     averages = numbopt.AveragedParameters(work.arrays(BIG, 1), avg_fn)
@@ -113,7 +119,42 @@ def whole_minimize(n):
         return ratio(lambda: run(numbopt.minimize, "lbfgs"), lambda: run(scipy.optimize.minimize, "L-BFGS-B"))
 
 
+def lbfgs_with_new_gradients(n):
+    from reports import lbfgs_report
+
+    return lbfgs_report.measured_parameters(n, returned=True, count=300)
+
+
+def _as_used():
+    """Yield what is done as real codes do it; float64, one thread."""
+    for count, size, bar, torch_bar in (
+        (1, 4, 0.7, 0.2),
+        (1, 100, 0.7, 0.2),
+        (1, 1000, 0.5, 0.2),
+        (1, 10_000, 0.5, None),
+        (10, 100, 0.15, 0.1),
+        (1000, 100, 0.03, 0.03),
+    ):
+        title = f"Adam, new gradients, {count} x {size}"
+        work_of = (used.adam, used.numpy_adam, count, size)
+        yield Comparison("used", title, "NumPy as scripts carry it", bar, as_used, work_of)
+        work_of = (used.adam, used.torch_adam, count, size)
+        yield Comparison("used", title, "torch fused, from_numpy", torch_bar, as_used, work_of)
+    for title, function, bar in (
+        ("lr edited at every step", used.edited_lr, 1.6),
+        ("with a scheduler", used.scheduled, 2.2),
+        ("state[p]['step'] = k at every step", used.edited_step, 3.0),
+    ):
+        plain = functools.partial(used.adam, 1)
+        yield Comparison("used", f"Adam, {title}, 1 x 100", "plain", bar, as_used, (function, plain, 100))
+    work_of = (used.minimize_adam, used.numpy_adam_steps, 100, 300)
+    yield Comparison("used", "minimize('adam') beside the objective, n = 100", "Adam in NumPy", 0.8, as_used, work_of)
+    title = "L-BFGS over ten Parameters, new gradients, an evaluation beside the objective, n = 100"
+    yield Comparison("used", title, "SciPy L-BFGS-B, 10", 0.35, lbfgs_with_new_gradients, (100,))
+
+
 def _comparisons():
+    yield from _as_used()
     for dtype in FLOATS:
         for name in BOUND_BY_BYTES:
             yield Comparison("limits", f"{name}, 1e7 {dtype}", "bytes only", 1.15, against_bytes, (name, dtype))

@@ -78,9 +78,9 @@ def distinct_step_counts():
 
 
 SMALL = {
-    "step(), one parameter of 10": (lambda: adam_over(1, 10)[0].step, 3e-6),
-    "step(), 1000 parameters of 100": (lambda: adam_over(1000, 100)[0].step, 60e-6),
-    "step(grads=), 1000 arrays of 100": (many_given, 60e-6),
+    "step(), one parameter of 10, gradients that stay": (lambda: adam_over(1, 10)[0].step, 3e-6),
+    "step(), 1000 parameters of 100, gradients that stay": (lambda: adam_over(1000, 100)[0].step, 60e-6),
+    "step(grads=), 1000 arrays of 100, the same each time": (many_given, 60e-6),
     "zero_grad(), 1000 parameters of 100": (lambda: adam_over(1000, 100)[0].zero_grad, 30e-6),
     "step() after 20 gradients of 1000 came or went": (rebuilt, 300e-6),
     "step(), half of 1000 gradients None": (half_none, 100e-6),

@@ -2,7 +2,7 @@
 
     python asv_bench/reports/cpu_report.py [--write] [part ...]
 
-Parts are limits, peers, small, around, lbfgs and start; all of them without arguments, which takes about four minutes.
+Parts are used (as real codes call it), limits, peers, small, around, lbfgs and start; all of them without arguments, which takes about four minutes.
 With ``--write``, the table is also written to results_cpu.md, and a plot of it to docs/speed.png (needs matplotlib).
 
 Each line is a ratio of times measured side by side in this run, smaller is better, beside the bar it has to meet. What
@@ -28,7 +28,7 @@ from references import THREADS
 import numbopt
 
 BENCH = Path(__file__).parents[1]
-PARTS = ("limits", "peers", "small", "around", "lbfgs", "start")
+PARTS = ("used", "limits", "peers", "small", "around", "lbfgs", "start")
 
 
 def main():
