@@ -63,4 +63,4 @@ def launch(optimizer, template):
     }
     scalars = types.UniTuple(FLOATS[table.kind.dtype], bindings["SCALAR_COUNT"])
     kernel = Kernel(template, bindings, (types.int64, types.int64, types.int64, scalars))
-    return DeviceLaunch(kernel, table.rows, table.scalars)
+    return DeviceLaunch(kernel, table.target.rows, table.scalars)

@@ -107,6 +107,8 @@ class Table:
         The launch over the rows of `target`, those of the members that have a gradient.
     target : Target
         Its rows are those of the launch.
+    scalars : array, shape (lines, s)
+        Those of the launch, likewise.
     """
 
     launch: Update
@@ -187,8 +189,8 @@ class Table:
         form = struct.Struct(f"={math.prod(shape)}{dtype.char}")
         memory = bytearray(form.size)
         self._write_scalars = functools.partial(form.pack_into, memory, 0)
-        scalars: np.ndarray[Any, Any] = np.ndarray(shape, dtype, memory)
-        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, scalars)
+        self.scalars: np.ndarray[Any, Any] = np.ndarray(shape, dtype, memory)
+        self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, self.scalars)
 
     def calls(self, lines: list[tuple[Any, Any]], values: list[float]) -> Calls:
         """Return the calls that update all parameters that have a gradient, and replace `lines`.
