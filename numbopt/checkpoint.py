@@ -1,17 +1,12 @@
 """Checkpoints: what a run needs to continue, in one file that is written whole or not at all."""
 
 import contextlib
-import hashlib
-import json
 import math
 import os
 import re
-import secrets
-import shutil
 import struct
-import zipfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -19,6 +14,9 @@ from numbopt._devices.arrays import Array, as_device_array, is_device_array, to_
 from numbopt._parameters.groups import as_groups, as_parameters
 from numbopt._parameters.names import by_name, in_order
 from numbopt.parameter import Parameter, checked_values
+
+if TYPE_CHECKING:  # here and in functions, as others, so that importing numbopt takes less time
+    import zipfile
 
 # A checkpoint is a zip file that `numpy.load` can read too: the first member is the tree of plain values as JSON, the
 # others are its arrays. The comment, with which a zip file ends, says the format and the SHA-256 of all that precedes.
@@ -87,6 +85,8 @@ def save(
     >>> numbopt.load(path)["epoch"]
     3
     """
+    import json
+
     entries = {"optimizer": optimizer, "scheduler": scheduler}
     if parameters is not None:
         entries["parameters"] = _values_of(parameters)
@@ -285,7 +285,7 @@ def _cannot_save(value: Any, where: tuple[str, ...], why: str) -> TypeError:
     return TypeError(f"cannot save {'/'.join(where)!r}, a {type(value).__name__}: {why}")
 
 
-def _decoded(code: Any, archive: zipfile.ZipFile) -> Any:
+def _decoded(code: Any, archive: "zipfile.ZipFile") -> Any:
     """Return the value that `_encoded` made ``code`` of."""
     if isinstance(code, list):
         return [_decoded(item, archive) for item in code]
@@ -317,6 +317,10 @@ def _decoded(code: Any, archive: zipfile.ZipFile) -> Any:
 
 def _write(path: str, tree: str, arrays: dict[str, Array]) -> None:
     """Write a file beside ``path``, flush it to the disk and give it the name ``path``."""
+    import secrets
+    import shutil
+    import zipfile
+
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".numbopt-{secrets.token_hex(8)}.tmp")
     try:
@@ -350,6 +354,9 @@ def _write(path: str, tree: str, arrays: dict[str, Array]) -> None:
 
 def _read(file: BinaryIO, path: str) -> dict[str, Any]:
     """Return what a file holds. Nothing in it is looked at before its checksum."""
+    import json
+    import zipfile
+
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise CheckpointError(f"{path} is empty, not a checkpoint")
@@ -379,6 +386,8 @@ def _read(file: BinaryIO, path: str) -> dict[str, Any]:
 
 def _digest(file: BinaryIO, size: int) -> bytes:
     """Return the SHA-256 of the first ``size`` bytes in hexadecimal digits."""
+    import hashlib
+
     digest = hashlib.sha256()
     file.seek(0)
     while size and (chunk := file.read(min(size, 2**20))):

@@ -1,6 +1,5 @@
 """History: the loss, the norm of the gradient and the learning rates of a run, step by step."""
 
-import csv
 import math
 import os
 from array import array
@@ -198,6 +197,8 @@ class History(Mapping[str, Array]):
         path : str or path-like
             The file to write. Numbers are written with all digits.
         """
+        import csv
+
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(self._columns)

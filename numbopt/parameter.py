@@ -2,11 +2,10 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
-from numpy.typing import ArrayLike
 
 from numbopt._devices.arrays import (
     Array,
@@ -21,6 +20,9 @@ from numbopt._devices.arrays import (
     to_host,
     zeros,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _REAL_DTYPE: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float32): np.dtype(np.float32),
@@ -476,7 +478,7 @@ class Pack(NamedTuple):
     parameters: list[Parameter]
 
 
-def pack(arrays: Iterable[ArrayLike] | Mapping[str, ArrayLike]) -> Pack:
+def pack(arrays: "Iterable[ArrayLike] | Mapping[str, ArrayLike]") -> Pack:
     """Copy arrays into one contiguous vector and make Parameters that are views of it.
 
     For work that wants all parameters, or all gradients, as one vector: collectives of MPI, L-BFGS, norms, compiled

@@ -12,17 +12,31 @@ function, in Python as well as inside code compiled by Numba.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable
-from typing import TypeVar, cast
-
-from numba.extending import register_jitable
+from typing import TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., object])
+
+_unregistered: list[Callable[..., object]] = []
 
 
 def _jitable(function: _F) -> _F:
     """Let compiled code call ``function``, which stays an ordinary function for Python."""
-    return cast(_F, register_jitable(function))
+    _unregistered.append(function)
+    return function
+
+
+def register_with_numba() -> None:
+    """Let code compiled by Numba call the functions here.
+
+    Numba calls this when its first function is decorated, by the entry point in pyproject.toml. Importing this module
+    need not import Numba for it.
+    """
+    from numba.extending import register_jitable
+
+    while _unregistered:
+        register_jitable(_unregistered.pop())
 
 
 # ---- from one value to another
@@ -521,3 +535,7 @@ def one_cycle(
     start = first if phase % 2 == 0 else 1.0
     end = 1.0 if phase == 0 else first if three_phase and phase == 1 else first / final_div_factor
     return interpolate(start, end, ease(fraction, anneal_strategy))
+
+
+if "numba" in sys.modules:  # its first function may have been decorated already
+    register_with_numba()

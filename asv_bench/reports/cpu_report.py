@@ -2,7 +2,8 @@
 
     python asv_bench/reports/cpu_report.py [--write] [part ...]
 
-Parts are used (as real codes call it), limits, peers, small, around, lbfgs and start; all of them without arguments, which takes about four minutes.
+Parts are used (as real codes call it), limits, peers, small, around, lbfgs and start; all of them without arguments,
+which takes about five minutes.
 With ``--write``, the table is also written to results_cpu.md, and a plot of it to docs/speed.png (needs matplotlib).
 
 Each line is a ratio of times measured side by side in this run, smaller is better, beside the bar it has to meet. What

@@ -7,16 +7,11 @@ is another kernel.
 """
 
 import contextlib
-import hashlib
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from numba.extending import is_jitted
-
-from numbopt._kernels.disk_cache import DiskCache
 
 
 def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = True, **options: Any) -> Any:
@@ -41,6 +36,10 @@ def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = Tru
     numba dispatcher
         Cached on disk where a cache folder can be written and where everything it depends on can be hashed.
     """
+    import numba
+
+    from numbopt._kernels.disk_cache import DiskCache
+
     clone = clone_of(template, bindings, _compile_for_cpu, {**_OPTIONS, **options})
     kernel = clone.function
     dispatcher = numba.jit(**_OPTIONS, **options)(kernel)
@@ -64,18 +63,31 @@ def compiled_with(**options: Any) -> Callable[[Callable[..., Any]], Callable[...
     return decorate
 
 
+def is_jitted(value: Any) -> bool:
+    """Whether a value is a function that Numba has decorated."""
+    if not hasattr(value, "py_func"):  # so that Numba is not imported to say no
+        return False
+    from numba.extending import is_jitted
+
+    return bool(is_jitted(value))
+
+
 def _own_options(function: Any) -> Mapping[str, Any]:
     """Return the options of a function that was decorated by Numba or by `compiled_with`."""
     return getattr(function, "targetoptions", None) or getattr(function, _OPTIONS_NAME, {})
 
 
 _OPTIONS_NAME = "_numba_options"
+INTRINSIC = "_make_intrinsic"
+"""The attribute of functions in `cpu.intrinsics` that makes an intrinsic of Numba."""
 
 # Python's division, with its ZeroDivisionError, would not vectorise.
 _OPTIONS = {"nopython": True, "error_model": "numpy"}
 
 
 def _compile_for_cpu(function: types.FunctionType, original: Any) -> Any:
+    import numba
+
     options = _own_options(original) if is_jitted(original) else {**_OPTIONS, **_own_options(original)}
     # Only compiled code calls it; wrappers for Python and C would take longer to compile than many a function.
     return numba.jit(**{**options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True})(function)
@@ -105,6 +117,8 @@ def clone_of(
     options : dict
         What else decides how things are compiled.
     """
+    import hashlib
+
     digest = hashlib.sha256()
     # How clones are made and compiled decides what the machine code looks like, too.
     _hash_code(_bind.__code__, digest)
@@ -136,6 +150,8 @@ def _bind(
     """
 
     def compiled(value: Any) -> Any:
+        if make_intrinsic := getattr(value, INTRINSIC, None):
+            return make_intrinsic()
         called = value.py_func if is_jitted(value) else value
         if not isinstance(called, types.FunctionType) or _is_library(called.__module__ or ""):
             return value

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import from_dtype, types
 
 from numbopt._devices.arrays import address_of
 from numbopt._kernels.cpu.rows import PROGRESS_LINE, Kernels, kernels_for, squares_kernels
@@ -117,20 +116,23 @@ class SquareSum:
 
 
 @functools.cache
-def _compiled(kernel: Any, dtype: np.dtype[Any], *more: Any) -> Any:
+def _compiled(kernel: Any, dtype: np.dtype[Any], *, shared: bool) -> Any:
     """Compile ``kernel``, because what runs in `Launch.calls` must not be interrupted, and return its entry point.
 
     Calling that spares Numba's look at the types of the arguments, which takes as long as a small launch.
     """
-    return kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *more))
+    from numba import from_dtype, types
+
+    sharing = (*[types.int64[::1]] * 3, types.int64) if shared else ()
+    return kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *sharing))
 
 
 def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
-    return _compiled(kernels.serial, dtype)
+    return _compiled(kernels.serial, dtype, shared=False)
 
 
 def _shared(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
-    return _compiled(kernels.shared, dtype, *[types.int64[::1]] * 3, types.int64)
+    return _compiled(kernels.shared, dtype, shared=True)
 
 
 def compile_ahead(kernels: Kernels, dtype: np.dtype[Any]) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import typeof
 
 from numbopt._devices.arrays import Array, to_host
 from numbopt._kernels.cpu.intrinsics import multiply_add
@@ -38,6 +37,8 @@ def _entry_points(rule: int, dtype: np.dtype[Any], shared: bool) -> tuple[Callab
 
 def _entry_point(compiled: Any, *arguments: Any) -> Callable[..., Any]:
     """Return the entry point for arguments of these types."""
+    from numba import typeof
+
     entry: Callable[..., Any] = compiled.compile(tuple(map(typeof, arguments)))
     return entry
 

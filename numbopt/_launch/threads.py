@@ -19,8 +19,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import numba
-
 from numbopt.options import as_integer
 
 Calls = list[Callable[[], object]]
@@ -43,7 +41,11 @@ def get_num_threads() -> int:
         What `set_num_threads` set, else the number of processors this process may use, or less where the environment
         variable ``NUMBA_NUM_THREADS`` says so.
     """
-    return _thread_count or min(numba.config.NUMBA_NUM_THREADS, processors())
+    if _thread_count:
+        return _thread_count
+    import numba  # at the first large launch it is there
+
+    return int(min(numba.config.NUMBA_NUM_THREADS, processors()))
 
 
 def set_num_threads(n: int) -> None:

@@ -5,11 +5,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
-from numba.extending import is_jitted
 
 from numbopt._devices.arrays import Array
+from numbopt._kernels.specialise import is_jitted
 
 
 @functools.cache
@@ -56,7 +55,7 @@ class Problem:
         if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in ("2-point", "3-point", "cs")):
             raise ValueError(f"jac must be callable, True, None, '2-point', '3-point' or 'cs', got {jac!r}")
         args = args if isinstance(args, tuple) else (args,)
-        is_compiled = hasattr(fun, "py_func") and is_jitted(fun)  # `is_jitted` alone takes as long as an evaluation
+        is_compiled = is_jitted(fun)
         if jac is None and is_compiled and _returns_pair(fun, start, args):
             jac = True
         self.fun, self.args, self.jac, self.shape, self.start = fun, args, jac, start.shape, start.reshape(-1)
@@ -123,6 +122,8 @@ def _returns_pair(fun: Any, start: Array, args: tuple[Any, ...]) -> bool:
     signature = tuple(fun.typeof_pyval(argument) for argument in (start, *args))
     fun.compile(signature)
     compiled: Any = fun.overloads[signature]
+    import numba
+
     return isinstance(compiled.signature.return_type, numba.types.BaseTuple)
 
 

@@ -1,6 +1,5 @@
 """From what users pass as parameters to groups of Parameters."""
 
-import difflib
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -111,6 +110,8 @@ def check_no_overlap(parameters: list[Parameter]) -> None:
 
 def unknown_key(key: str, known: Iterable[str]) -> ValueError:
     """Return the error about a key of a group that no one reads."""
+    import difflib
+
     known = sorted(known)
     close = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

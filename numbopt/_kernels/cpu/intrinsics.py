@@ -3,17 +3,37 @@
 Everything here is used inside compiled code only.
 """
 
-import platform
+import functools
 import sys
+from collections.abc import Callable
+from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
+from numbopt._kernels.specialise import INTRINSIC
 
-_X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
-_ARM64 = platform.machine().lower() in ("aarch64", "arm64")
+ir: Any
+types: Any
+cgutils: Any
+populate_array: Any
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function that writes LLVM instructions; `specialise` has it made an intrinsic of Numba when it is used.
+
+    So that importing this module does not import Numba.
+    """
+    function.__dict__[INTRINSIC] = functools.cache(lambda: _made(function))
+    return function
+
+
+def _made(function: Callable[..., Any]) -> Any:
+    global ir, types, cgutils, populate_array
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+    from numba.np.arrayobj import populate_array
+
+    return intrinsic(function)
 
 
 @intrinsic
@@ -186,10 +206,17 @@ def _no_codegen(flags):
     return codegen
 
 
-# Flush to zero and denormals are zero: bits 15 and 6 on x86; FZ, bit 24, on ARM.
-_mode_codegen, _FLUSH_BITS = (
-    (_x86_codegen, 0x8040) if _X86 else (_arm64_codegen, 1 << 24) if _ARM64 else (_no_codegen, 0)
-)
+def _mode_codegen(flush):
+    """Return the code that sets the bits for flushing, or puts the old mode back."""
+    import platform
+
+    # Flush to zero and denormals are zero: bits 15 and 6 on x86; FZ, bit 24, on ARM.
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64", "i686", "x86"):
+        return _x86_codegen(0x8040 if flush else None)
+    if machine in ("aarch64", "arm64"):
+        return _arm64_codegen(1 << 24 if flush else None)
+    return _no_codegen(1 if flush else None)
 
 
 @intrinsic
@@ -199,23 +226,26 @@ def flush_denormals(typingctx):
     A moment that decays under zero gradients would otherwise end in denormal numbers, and each later step on it would
     be thirty times slower.
     """
-    return types.int64(), _mode_codegen(_FLUSH_BITS)
+    return types.int64(), _mode_codegen(flush=True)
 
 
 @intrinsic
 def restore_denormals(typingctx, mode):
     """Put the floating-point mode of this thread back."""
-    return types.void(types.int64), _mode_codegen(None)
+    return types.void(types.int64), _mode_codegen(flush=False)
 
 
-if sys.platform == "win32":
+@intrinsic
+def yield_processor(typingctx):
+    """Let the thread that we wait for run on this core, where another program keeps its own core busy."""
 
-    def yield_processor():
-        """Do nothing: Windows has no `sched_yield`."""
+    def codegen(context, builder, signature, arguments):
+        if sys.platform != "win32":  # which has no `sched_yield`
+            function_type = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function_type, "sched_yield"), [])
+        return context.get_dummy_value()
 
-else:
-    # Lets the thread that we wait for run on this core, where another program keeps its own core busy.
-    yield_processor = types.ExternalFunction("sched_yield", types.int32())
+    return types.void(), codegen
 
 
 @intrinsic

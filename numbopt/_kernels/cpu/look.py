@@ -8,7 +8,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from numbopt._devices.objects import ALIGNED, object_layout
 from numbopt._kernels.cpu.intrinsics import int32_at, int64_at, store_int64
@@ -33,6 +32,8 @@ GRADIENT = 3
 @functools.cache
 def compiled_look() -> Any:
     """Return the entry point of `look`, compiled, or None where objects of Python cannot be read."""
+    from numba import types
+
     layout = object_layout()
     return None if layout is None else specialise(look, {"AT": layout}).compile((types.int64,) * 3)
 

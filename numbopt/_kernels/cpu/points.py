@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from numbopt._kernels.specialise import specialise
 
@@ -14,6 +13,8 @@ from numbopt._kernels.specialise import specialise
 @functools.cache
 def compiled_judge() -> Callable[..., Any]:
     """Return the entry point of `judge`, compiled; its arguments have to be of the types below."""
+    from numba import types
+
     vector, number = types.float64[::1], types.float64
     entry: Callable[..., Any] = specialise(judge, {}).compile((number, vector, vector, number, *[vector] * 4))
     return entry

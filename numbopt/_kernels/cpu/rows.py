@@ -9,7 +9,6 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from numbopt._kernels.cpu.intrinsics import (
     array_at,
@@ -25,6 +24,7 @@ from numbopt._kernels.specialise import compiled_with, specialise
 
 SCALARS: Any
 SCALAR_COUNT: Any
+TO_FIXED_TUPLE: Any
 STATE_ARRAYS: Any
 LOAD_STATE: Any
 STORE_STATE: Any
@@ -50,7 +50,9 @@ def kernels_for(rule: Rule, bound_arrays: bool = False) -> Kernels:
 
     With ``bound_arrays``, each element has bounds of its own, and the last two addresses of a row are theirs.
     """
-    bindings = rule.bindings()
+    from numba.np.unsafe.ndarray import to_fixed_tuple
+
+    bindings = rule.bindings() | {"TO_FIXED_TUPLE": to_fixed_tuple}
     arrays, load, store = _STATE_ACCESS[len(rule.state)]
     bindings |= {
         "STATE_ARRAYS": arrays,
@@ -124,7 +126,7 @@ def update_rows(rows, scalars, start, stop):
     dtype = scalars.dtype
     for r in range(start, stop):
         size = rows[r, 0]
-        h = SCALARS(*to_fixed_tuple(scalars[rows[r, 1]], SCALAR_COUNT))
+        h = SCALARS(*TO_FIXED_TUPLE(scalars[rows[r, 1]], SCALAR_COUNT))
         param = array_at(rows[r, 2], size, dtype)
         grad = array_at(rows[r, 3], size, dtype)
         states = STATE_ARRAYS(rows, r, size, dtype)
