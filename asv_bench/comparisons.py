@@ -200,7 +200,7 @@ def _comparisons():
     yield Comparison("lbfgs", title, "SciPy L-BFGS-B, 10", 0.35, lbfgs_over_ten_parameters, (10,))
     for n in (10, 1000):
         yield Comparison("lbfgs", f"minimize(rosen), n = {n}", "SciPy L-BFGS-B", None, whole_minimize, (n,))
-    yield Comparison("start", "import numbopt (process)", "import numba", 1.2, fresh_process.import_against_numba)
+    yield Comparison("start", "import numbopt (process)", "import numpy", 1.3, fresh_process.import_against_numpy)
 
 
 COMPARISONS = {comparison.name: comparison for comparison in _comparisons()}

@@ -1,5 +1,6 @@
 """What importing the package brings, starts and compiles: little, nothing and nothing."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -26,11 +27,28 @@ from numba.extending import is_jitted
 jitted = [name for module in modules for name, value in vars(sys.modules[module]).items() if is_jitted(value)]
 print(json.dumps([modules, threading.active_count(), len(recorder.buffer), jitted]))
 """
+    return json.loads(output_of(script))
+
+
+def output_of(script):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def test_import_does_not_bring_numba():
+    loaded = output_of(
+        "import sys, numbopt, numbopt.schedules; print([name for name in sys.modules if 'numba' in name])"
+    )
+    assert loaded.strip() == "[]"
+
+
+def test_schedules_are_known_to_numba_in_whatever_order_both_are_imported():
+    function = "@numba.njit\ndef f(): return schedules.cosine_annealing(1, 4)\nprint(round(f(), 6))"
+    for first, second in itertools.permutations(["import numba", "from numbopt import schedules"]):
+        assert output_of(f"{first}\n{second}\n{function}") == "0.853553\n"
 
 
 def test_import_brings_only_what_is_needed(after_import):
