@@ -111,7 +111,7 @@ def test_memory_that_was_given_back(tmp_path):
             opt = numbopt.SGD([x], lr=0.5)
             opt.step(grads=[np.ones(SIZE)])
             close()
-            with pytest.raises(ValueError, match="parameter 0.*closed"):
+            with pytest.raises(ValueError, match=r"parameter 0.*closed"):
                 opt.step(grads=[np.ones(SIZE)])
     finally:
         shared.unlink()
@@ -190,7 +190,7 @@ def test_gradients_in_the_memory_of_parameters():
     opt = numbopt.SGD([x, y], lr=0.5)
     opt.step(grads=[np.ones(SIZE), np.ones(SIZE)])
     for gradient in (memory[1 : SIZE + 1], y):
-        with pytest.raises(ValueError, match="parameter 0.*shares memory"):
+        with pytest.raises(ValueError, match=r"parameter 0.*shares memory"):
             opt.step(grads=[gradient, np.ones(SIZE)])
     opt.step(grads=[x, y])  # all of their own parameters
     np.testing.assert_array_equal(memory, 0.25)
