@@ -227,7 +227,7 @@ class ElementwiseOptimizer(Optimizer):
         with self._lock:
             self._refresh_options()
             gradients, tables = self._gradients or self._new_gradients(), self._tables
-            given = gradients.given(grads, self.gradients_in_order)
+            given = gradients.own() if grads is None else gradients.given(grads, self.gradients_in_order)
             if not gradients.retake(given, tables.targets):
                 if grads is not None:
                     given = self.gradients_in_order(grads)

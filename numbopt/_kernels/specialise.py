@@ -218,6 +218,8 @@ def _hash_options(options: Mapping[str, Any], digest: Any) -> None:
 
 
 def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: dict[types.FunctionType, int]) -> bool:
+    if make_intrinsic := getattr(value, INTRINSIC, None):
+        make_intrinsic()  # after which its globals are complete
     function = value
     if not isinstance(value, (types.FunctionType, type)):  # a dispatcher, a ufunc, an intrinsic: what it was made from
         made_from = (getattr(value, name, None) for name in ("py_func", "__wrapped__", "_defn"))

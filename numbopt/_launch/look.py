@@ -81,12 +81,13 @@ class Plan:
         self._address = host_address_of(words)
         self._closable = [base for base in bases if isinstance(base, mmap.mmap)]
 
+    @functools.cached_property
     def look(self) -> Callable[[int, int], bool]:
-        """Return the function that takes the address of targets and the ``id`` of a tuple of gradients."""
+        """The function of the address of targets and the ``id`` of a tuple of gradients; see `Gradients.retake`."""
         look = compiled_look()
         if look is None:
             return lambda targets, given: False
-        compared = functools.partial(look, self._address)
+        compared: Callable[[int, int], bool] = functools.partial(look, self._address)
         if not self._closable:
             return compared
         return lambda targets, given: not any(memory.closed for memory in self._closable) and compared(targets, given)

@@ -79,9 +79,9 @@ class FlatVectors:
             copy_values(parameter.flat_view(parameter.array), self.data[self._slices[position]])
 
     def gather_grad(self, grads: Any, in_order: Callable[[Any], Given]) -> None:
-        """Copy gradients, in the forms that `Gradients.given` takes, into ``grad``; zeros where there is none."""
+        """Copy gradients, by default the parameters' own, into ``grad``; zeros where there is none."""
         gradients = self._gradients
-        given = gradients.given(grads, in_order)
+        given = gradients.own() if grads is None else gradients.given(grads, in_order)
         if not gradients.retake(given, self._targets):
             if grads is not None:
                 given = in_order(grads)

@@ -40,10 +40,7 @@ class Gradients:
         self._spans = [parameter.span for parameter in parameters]
         occupied = sorted((start, end) for start, end in self._spans if end > start)  # parameters do not overlap
         self._starts, self._ends = [start for start, _ in occupied], [end for _, end in occupied]
-        self._look: Any = None
-        if not self._on_gpu:
-            self._plan = Plan(parameters, self.addresses, self._starts, self._ends)
-            self._look = self._plan.look()
+        self._plan = None if self._on_gpu else Plan(parameters, self.addresses, self._starts, self._ends)
         self._seen_on_gpu: Given = ()
 
     def own(self) -> Given:
@@ -56,8 +53,6 @@ class Gradients:
 
     def given(self, grads: Any, in_order: Callable[[Any], Given]) -> Given:
         """Return what `retake` looks at, from what a step got; ``in_order`` is `Optimizer.gradients_in_order`."""
-        if grads is None:
-            return self.own()
         return tuple(grads) if type(grads) is list else in_order(grads)  # most are lists that need no other check
 
     def array(self, position: int, given: Given) -> Any:
@@ -78,8 +73,8 @@ class Gradients:
         """
         if targets is None:
             return False
-        if self._look is not None:
-            return self._look(targets.address, id(given))  # type: ignore[no-any-return]
+        if self._plan is not None:
+            return self._plan.look(targets.address, id(given))
         return len(given) == len(self._seen_on_gpu) and all(map(operator.is_, given, self._seen_on_gpu))
 
     def take(self, given: Given) -> None:

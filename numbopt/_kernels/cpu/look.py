@@ -58,7 +58,7 @@ def look(plan, targets, given):
     """
     if int64_at(given + AT.size, 0) != int64_at(plan, COUNT):
         return False
-    watched = int64_at(plan, WATCHED)
+    watched, ndarray = int64_at(plan, WATCHED), int64_at(plan, NDARRAY)
     for i in range(int64_at(plan, WATCHED_COUNT)):
         facts = watched + 8 * WATCHED_COLUMNS * i
         array = int64_at(facts, OBJECT)
@@ -67,20 +67,23 @@ def look(plan, targets, given):
         ):
             return False
     addresses, found, none = int64_at(plan, ADDRESSES), int64_at(plan, FOUND), int64_at(plan, NONE)
+    moved = False
     for i in range(int64_at(plan, COUNT)):
         facts = watched + 8 * WATCHED_COLUMNS * i
         gradient, before, now = int64_at(given + AT.items, i), int64_at(addresses, i), 0
         if (gradient == none) != (before == 0):
             return False
         if gradient != none:
-            if int64_at(gradient + AT.kind, 0) != int64_at(plan, NDARRAY) or not _is_like(
-                gradient, facts, np.int64(ALIGNED), plan
-            ):
+            if int64_at(gradient + AT.kind, 0) != ndarray or not _is_like(gradient, facts, np.int64(ALIGNED), plan):
                 return False
             now = int64_at(gradient + AT.data, 0)
-            if now != before and not _is_apart(now, facts, plan):
-                return False
+            if now != before:
+                if not _is_apart(now, facts, plan):
+                    return False
+                moved = True
         store_int64(found, i, now)
+    if not moved:
+        return True
     for i in range(int64_at(plan, COUNT)):
         store_int64(addresses, i, int64_at(found, i))
     for t in range(int64_at(targets, 0)):
