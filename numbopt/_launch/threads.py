@@ -82,15 +82,18 @@ class HelpChoice:
     """Chooses between one thread and all of them by what the last launches of about the same work took.
 
     What is better depends on more than the work: on whether other programs, or the pool of a BLAS that still spins,
-    have the other processors. So launches are timed. The way that was faster of late is taken, and now and then the
-    other one is tried: after fifty launches, and then less and less often, until trying costs one percent. A single
-    slow launch changes little, several in a row do.
+    have the other processors, and on how deeply they sleep. So launches are timed. Each way counts by the median of its
+    last three launches, for a single one says little: the first launches take turns until there are three of each. Then
+    the way that was faster of late is taken, and now and then the other one is tried: after fifty launches, and then
+    less and less often, until trying costs one percent.
     """
 
     def __init__(self) -> None:
         self._last: tuple[Stamps, bool, int] | None = None
-        self._times = [0.0, 0.0]  # of one thread and of all, in seconds for a unit of work; 0 before the first
+        # What one thread took and what all took, in seconds for a unit of work.
+        self._took = tuple(collections.deque[float](maxlen=_SAMPLES) for _ in range(2))
         self._launches = 0  # since the other way was tried
+        self._tries = 0  # that are left
         self._patience: float = _PATIENCE  # launches before it is tried again
 
     def timed(self, help_calls: Callable[[], Calls], run: Callable[[], object], work: int) -> Calls:
@@ -98,29 +101,35 @@ class HelpChoice:
         if self._last is None:  # the first one meets cold memory and says little
             self._last = collections.deque(), True, work
             return [*help_calls(), run]
-        self._learn(*self._last)
-        alone, with_help = self._times
-        helped = with_help < alone
-        faster, slower = sorted(self._times)
-        self._launches += 1
-        if self._launches > self._patience and faster:
-            self._launches = 0
-            self._patience = max(_PATIENCE, min(2 * self._patience, 100 * (slower / faster - 1)))
-            helped = not helped
-        stamps: Stamps = collections.deque(maxlen=2)
+        stamps, helped, last_work = self._last
+        if len(stamps) == 2:  # else it has not ended
+            self._took[helped].append((stamps[1] - stamps[0]) / last_work)
+        helped = self._next_is_helped()
+        stamps = collections.deque(maxlen=2)
         self._last = stamps, helped, work
         # All in C, as `run` of `calls` wants it: an iterator of one reading of the clock, which `extend` takes.
         stamp, last_stamp = (functools.partial(stamps.extend, itertools.islice(_clock, 1)) for _ in range(2))
         return [stamp, *(help_calls() if helped else ()), run, last_stamp]
 
-    def _learn(self, stamps: Stamps, helped: bool, work: int) -> None:
-        if len(stamps) < 2:  # there was none, or it has not ended
-            return
-        took, known = (stamps[1] - stamps[0]) / work, self._times[helped]
-        tried = self._launches == 0
-        self._times[helped] = min(took, 1.1 * known) if known and not tried else took
+    def _next_is_helped(self) -> bool:
+        alone, with_help = self._took
+        if len(alone) < _SAMPLES or len(with_help) < _SAMPLES:
+            return len(with_help) <= len(alone)
+        times = [sorted(took)[_SAMPLES // 2] for took in self._took]
+        helped = times[True] < times[False]
+        self._launches += 1
+        if self._launches > self._patience:
+            self._launches, self._tries = 0, _SAMPLES - 1  # as many as a median takes to change
+            faster, slower = sorted(times)
+            costs = 100 * self._tries * (slower / faster - 1) if faster else 0
+            self._patience = max(_PATIENCE, min(2 * self._patience, costs))
+        if self._tries:
+            self._tries -= 1
+            return not helped
+        return helped
 
 
+_SAMPLES = 3
 _PATIENCE = 50
 _clock = iter(time.perf_counter, None)
 

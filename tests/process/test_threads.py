@@ -458,7 +458,7 @@ def _launch():
 
 def test_the_faster_way_is_found_and_found_again(monkeypatch):
     machine = Machine(monkeypatch)
-    assert machine.launches(100, alone=2.0, with_help=1.0) >= 98
+    assert machine.launches(100, alone=2.0, with_help=1.0) >= 95  # three alone to begin with, two tried later
     assert machine.launches(100, alone=2.0, with_help=5.0) <= 15
     assert 5 <= machine.launches(1000, alone=2.0, with_help=5.0) <= 20
     assert machine.launches(300, alone=2.0, with_help=1.0) >= 140
