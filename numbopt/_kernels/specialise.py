@@ -46,7 +46,35 @@ def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = Tru
     if cached and clone.cacheable:
         with contextlib.suppress(RuntimeError):  # no folder for the cache can be written
             dispatcher._cache = DiskCache(kernel)  # what `cache=True` does with Numba's own
+            setattr(dispatcher, _WHOLE, True)
     return dispatcher
+
+
+def entry_point(dispatcher: Any, argument_types: tuple[Any, ...]) -> Callable[..., Any]:
+    """Compile a function for types of arguments, or load it from the disk cache, and return its entry point.
+
+    Calling an entry point spares Numba's look at the types of the arguments, which takes as long as a small launch, so
+    that the caller has to know them. Compiling that takes longer than `PATIENCE` is announced in the log.
+    """
+    import logging
+    import threading
+
+    announcement = threading.Timer(PATIENCE, logging.getLogger("numbopt").warning, [_ANNOUNCEMENT])
+    announcement.daemon = True
+    announcement.start()
+    try:
+        entry: Callable[..., Any] = dispatcher.compile(argument_types)
+    finally:
+        announcement.cancel()
+    return entry
+
+
+PATIENCE = 2.0
+"""Seconds of compilation after which the user is told why nothing seems to happen."""
+_ANNOUNCEMENT = (
+    "numbopt compiles what is used for the first time, which takes some seconds, and keeps it in a cache on disk; "
+    "numbopt.warmup(...) does it ahead"
+)
 
 
 def compiled_with(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -72,12 +100,18 @@ def is_jitted(value: Any) -> bool:
     return bool(is_jitted(value))
 
 
+def _is_whole(value: Any) -> bool:
+    """Whether a value came from `specialise`: its name says all about it, and it is linked as it is."""
+    return is_jitted(value) and hasattr(value, _WHOLE)
+
+
 def _own_options(function: Any) -> Mapping[str, Any]:
     """Return the options of a function that was decorated by Numba or by `compiled_with`."""
     return getattr(function, "targetoptions", None) or getattr(function, _OPTIONS_NAME, {})
 
 
 _OPTIONS_NAME = "_numba_options"
+_WHOLE = "_is_specialised"
 INTRINSIC = "_make_intrinsic"
 """The attribute of functions in `cpu.intrinsics` that makes an intrinsic of Numba."""
 
@@ -152,6 +186,8 @@ def _bind(
     def compiled(value: Any) -> Any:
         if make_intrinsic := getattr(value, INTRINSIC, None):
             return make_intrinsic()
+        if _is_whole(value):
+            return value
         called = value.py_func if is_jitted(value) else value
         if not isinstance(called, types.FunctionType) or _is_library(called.__module__ or ""):
             return value
@@ -220,6 +256,9 @@ def _hash_options(options: Mapping[str, Any], digest: Any) -> None:
 def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: dict[types.FunctionType, int]) -> bool:
     if make_intrinsic := getattr(value, INTRINSIC, None):
         make_intrinsic()  # after which its globals are complete
+    if _is_whole(value):
+        digest.update(value.py_func.__name__.encode())
+        return True
     function = value
     if not isinstance(value, (types.FunctionType, type)):  # a dispatcher, a ufunc, an intrinsic: what it was made from
         made_from = (getattr(value, name, None) for name in ("py_func", "__wrapped__", "_defn"))

@@ -9,6 +9,7 @@ import numpy as np
 from numbopt._devices.arrays import address_of
 from numbopt._kernels.cpu.rows import PROGRESS_LINE, Kernels, kernels_for, squares_kernels
 from numbopt._kernels.rule import Rule
+from numbopt._kernels.specialise import entry_point
 from numbopt._launch.blocks import Integers, equal_chunks, work_of
 from numbopt._launch.calls import Calls, run
 from numbopt._launch.threads import HelpChoice, Job, calls_for_help, get_num_threads
@@ -117,14 +118,11 @@ class SquareSum:
 
 @functools.cache
 def _compiled(kernel: Any, dtype: np.dtype[Any], *, shared: bool) -> Any:
-    """Compile ``kernel``, because what runs in `Launch.calls` must not be interrupted, and return its entry point.
-
-    Calling that spares Numba's look at the types of the arguments, which takes as long as a small launch.
-    """
+    """Compile ``kernel``, because what runs in `Launch.calls` must not be interrupted, and return its entry point."""
     from numba import from_dtype, types
 
     sharing = (*[types.int64[::1]] * 3, types.int64) if shared else ()
-    return kernel.compile((types.int64[:, ::1], from_dtype(dtype)[:, ::1], *sharing))
+    return entry_point(kernel, (types.int64[:, ::1], from_dtype(dtype)[:, ::1], *sharing))
 
 
 def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:

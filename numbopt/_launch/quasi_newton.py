@@ -11,7 +11,7 @@ from numbopt._kernels.cpu.intrinsics import multiply_add
 from numbopt._kernels.cpu.vectors import help_team, new_team
 from numbopt._kernels.quasi_newton.core import advance, advance_in_team, drive
 from numbopt._kernels.quasi_newton.state import PAIRS, State, new_state
-from numbopt._kernels.specialise import specialise
+from numbopt._kernels.specialise import entry_point, specialise
 from numbopt._launch.threads import calls_for_help
 
 PARALLEL_FROM = 100_000
@@ -39,8 +39,7 @@ def _entry_point(compiled: Any, *arguments: Any) -> Callable[..., Any]:
     """Return the entry point for arguments of these types."""
     from numba import typeof
 
-    entry: Callable[..., Any] = compiled.compile(tuple(map(typeof, arguments)))
-    return entry
+    return entry_point(compiled, tuple(map(typeof, arguments)))
 
 
 def compile_ahead(rule: int, dtype: Any) -> None:
@@ -102,7 +101,13 @@ def remember(state: State, s: Array, y: Array, rho: Array) -> None:
         states[0]["memory"], states[0]["newest"] = count, count - 1
 
 
-@functools.cache
-def driver() -> Any:
-    """Return `drive`, compiled; not from the disk cache, which never finds a function that is an argument again."""
-    return specialise(drive, {}, cached=False)
+@functools.lru_cache(maxsize=64)
+def driver(rule: int, function: Any) -> Any:
+    """Return `drive`, compiled around a function that Numba has decorated and the core for a rule.
+
+    The core is compiled once for all functions. `specialise` names the rest by its content, so that the disk cache
+    finds also closures and functions of ``__main__`` again.
+    """
+    _entry_points(rule, np.dtype(np.float64), shared=False)
+    bindings = {"FUNCTION": function, "ADVANCE": kernel(rule)}
+    return specialise(drive, bindings, cached="parallel" not in function.targetoptions)

@@ -1,12 +1,13 @@
 """Minimization by the quasi-Newton core, or with bounds by SciPy's L-BFGS-B."""
 
+import time
 from typing import Any
 
 import numpy as np
 
 from numbopt._devices.arrays import Array
 from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, CONJUGATE, EVALUATE, LBFGS, State, new_state
-from numbopt._launch.quasi_newton import advance_function, driver, kernel, pairs
+from numbopt._launch.quasi_newton import advance_function, driver, pairs
 from numbopt._minimize.outcomes import OF_THE_CORE, STOPPED_BY_CALLBACK, Outcome
 from numbopt._minimize.problem import Problem, scipy_optimize
 
@@ -34,8 +35,7 @@ def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]
         max_trials=options["maxls"],
     )
     if problem.is_compiled_pair and problem.report is None:
-        shaped = x.reshape(problem.shape)
-        outcome = OF_THE_CORE[driver()(kernel(rule), *state, x, shaped, problem.fun, problem.args)]
+        outcome = _run_compiled(problem, rule, x, state)
     else:
         outcome = _run(problem, x, state)
     records = state.records  # whose fields are read much faster than those of `state.record`
@@ -49,6 +49,22 @@ def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]
     if rule == LBFGS:
         result["hess_inv"] = scipy_optimize().LbfgsInvHessProduct(*pairs(state)[:2])
     return result
+
+
+def _run_compiled(problem: Problem, rule: int, x: Array, state: State) -> Outcome:
+    """Do the same with a compiled function, in compiled code that comes back now and then, for Ctrl-C and threads."""
+    drive, like, gradient = driver(rule, problem.fun), x.reshape(problem.shape), np.empty_like(x)
+    most, answer = 16, EVALUATE
+    while answer == EVALUATE:
+        start = time.perf_counter()
+        answer = drive(*state, x, gradient, like, problem.args, most)
+        if time.perf_counter() - start < _UNINTERRUPTED / 2:
+            most *= 2
+    return OF_THE_CORE[answer]
+
+
+_UNINTERRUPTED = 0.05
+"""Seconds that compiled code may keep other Python threads and Ctrl-C waiting, unless one evaluation takes longer."""
 
 
 def _run(problem: Problem, x: Array, state: State) -> Outcome:

@@ -1,5 +1,8 @@
 """SciPy's front."""
 
+import signal
+import time
+
 import numba
 import numpy as np
 import pytest
@@ -315,3 +318,80 @@ def test_constraints_are_refused():
         )
     with pytest.raises(ValueError, match="unknown method"):
         scipy_method("newton")
+
+
+@numba.njit
+def single_gradient(x):
+    return ((x - 1) ** 2).sum(), (2 * (x - 1)).astype(np.float32)
+
+
+@numba.njit
+def integer_gradient(x):
+    return ((x - 1) ** 2).sum(), (2 * (x - 1)).astype(np.int64)
+
+
+@numba.njit
+def careless_gradient(x):
+    value, gradient = ((x - 1) ** 2).sum(), 2 * (x - 1)
+    x[:] = 7.0  # its own business
+    return value, gradient
+
+
+@numba.njit
+def transposed_gradient(x):
+    return ((x - 1) ** 2).sum(), (2 * (x - 1)).T.copy().T
+
+
+@pytest.mark.parametrize(
+    "function", [single_gradient, integer_gradient, careless_gradient, transposed_gradient], ids=lambda f: f.__name__
+)
+def test_compiled_functions_may_return_and_do_what_python_may(function):
+    start = np.full((3, 2), 5.0)
+    expected = minimize(function.py_func, start, jac=True)
+    result = minimize(function, start)
+    assert (result.status, result.nfev) == (expected.status, expected.nfev)
+    np.testing.assert_array_equal(result.x, expected.x)
+    np.testing.assert_array_equal(start, 5.0)
+
+
+def test_compiled_closures_are_told_apart():
+    def target(value):
+        @numba.njit
+        def function(x):
+            return ((x - value) ** 2).sum(), 2 * (x - value)
+
+        return function
+
+    for value in (1.0, 2.0, 1.0):
+        np.testing.assert_allclose(minimize(target(value), np.zeros(3)).x, value)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer on this system")
+def test_signals_interrupt_a_compiled_minimization():
+    @numba.njit
+    def slow(x):
+        total = 0.0
+        for i in range(200_000):
+            total += np.sin(x[0] * i)
+        return x[0] + 1e-9 * total, np.array([1.0])  # goes down for ever
+
+    class Elapsed(Exception):
+        pass
+
+    def handler(number, frame):
+        raise Elapsed
+
+    slow(np.zeros(1))
+    options = {"maxiter": 10**8, "maxfun": 10**8, "gtol": 0.0, "ftol": 0.0}
+    minimize(slow, np.zeros(1), options={**options, "maxiter": 1})  # compiles
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        start = time.monotonic()
+        with pytest.raises(Elapsed):
+            while True:
+                minimize(slow, np.zeros(1), options=options)
+        assert time.monotonic() - start < 5
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -14,6 +14,7 @@ from support.compilations import compilations
 
 import numbopt
 import numbopt.info
+from numbopt._kernels import specialise
 
 PACKAGE = Path(numbopt.__file__).parent
 ELEVEN = sorted({case.cls for case in CASES})
@@ -200,3 +201,14 @@ def test_info_without_a_cache(monkeypatch):
 
 def test_info_with_a_gpu(gpu):
     assert "cuda (number 0, compute capability" in numbopt.info.info()["devices"]
+
+
+def test_long_compilation_is_announced_once_it_takes_long(empty_cache, monkeypatch, caplog):
+    monkeypatch.setattr(specialise, "PATIENCE", 0.01)
+    cls = own_optimizer()
+    cls([np.zeros(3)]).step(grads=[np.ones(3)])
+    assert "warmup" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(specialise, "PATIENCE", 60.0)
+    own_optimizer()([np.zeros(3)]).step(grads=[np.ones(3)])
+    assert not caplog.text

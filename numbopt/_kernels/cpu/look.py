@@ -11,7 +11,7 @@ import numpy as np
 
 from numbopt._devices.objects import ALIGNED, object_layout
 from numbopt._kernels.cpu.intrinsics import int32_at, int64_at, store_int64
-from numbopt._kernels.specialise import specialise
+from numbopt._kernels.specialise import entry_point, specialise
 
 AT: Any
 """The `ObjectLayout`."""
@@ -35,7 +35,7 @@ def compiled_look() -> Any:
     from numba import types
 
     layout = object_layout()
-    return None if layout is None else specialise(look, {"AT": layout}).compile((types.int64,) * 3)
+    return None if layout is None else entry_point(specialise(look, {"AT": layout}), (types.int64,) * 3)
 
 
 def look(plan, targets, given):

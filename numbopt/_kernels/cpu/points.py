@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._kernels.specialise import specialise
+from numbopt._kernels.specialise import entry_point, specialise
 
 
 @functools.cache
@@ -16,8 +16,7 @@ def compiled_judge() -> Callable[..., Any]:
     from numba import types
 
     vector, number = types.float64[::1], types.float64
-    entry: Callable[..., Any] = specialise(judge, {}).compile((number, vector, vector, number, *[vector] * 4))
-    return entry
+    return entry_point(specialise(judge, {}), (number, vector, vector, number, *[vector] * 4))
 
 
 def judge(value, x, gradient, best, best_x, best_gradient, lower, upper):

@@ -58,6 +58,8 @@ from numbopt._kernels.quasi_newton.state import (
 )
 
 RULE: Any  # bound by `kernel`, so that a kernel holds, and compiles, one rule only
+FUNCTION: Any  # bound by `driver`, as is the core
+ADVANCE: Any
 _ROUNDINGS = 32  # error of a value, in units of its last digit: values are sums of many terms
 _STALLED = 1e-9  # relative change of the value, below which steps that no search could make better count as failures
 
@@ -259,12 +261,18 @@ def _fixed_step(x, g, f, vectors, products, state, team):
     return MAX_ITERATIONS if state.iterations >= state.max_iterations else EVALUATE
 
 
-def drive(advance, vectors, products, states, x, point, function, args):
-    """Evaluate a compiled function and advance until the core stops; ``point`` is ``x`` in the shape that it takes."""
+def drive(vectors, products, states, x, gradient, like, args, most):
+    """Evaluate a compiled function and advance until the core stops, or until there were so many evaluations.
+
+    The function gets a copy of ``x`` in the shape of ``like``, which it may keep or change. What it returns as gradient
+    may have any real type.
+    """
     answer = EVALUATE
-    while answer == EVALUATE:
-        f, g = function(point, *args)
+    while answer == EVALUATE and most > 0:
+        f, g = FUNCTION(x.copy().reshape(like.shape), *args)
         if g.size != x.size:
             raise ValueError("the gradient must have as many elements as x0")
-        answer = advance(vectors, products, states, x, g.ravel(), float(f))
+        gradient[:] = g.ravel()
+        answer = ADVANCE(vectors, products, states, x, gradient, float(f), None)
+        most -= 1
     return answer
