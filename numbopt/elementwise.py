@@ -284,7 +284,7 @@ class ElementwiseOptimizer(Optimizer):
                     if self.nonfinite == "skip":
                         return None
                     raise ValueError(
-                        f"gradient of {label(parameter)} has NaN or infinity; mend it, or use nonfinite='skip'"
+                        f"gradient of {label(parameter)} has NaN or infinity; correct it, or use nonfinite='skip'"
                     )
         return 1.0 if self.max_grad_norm is None else clip_coefficient(self.max_grad_norm, norm)
 

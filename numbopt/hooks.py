@@ -1,4 +1,4 @@
-"""Functions that users hang into an optimizer, and the handles to take them out again."""
+"""Hooks: user functions called around steps and state dicts, and handles that remove them."""
 
 import itertools
 from collections.abc import Callable

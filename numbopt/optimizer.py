@@ -113,7 +113,7 @@ class Optimizer:
         self._add_groups(as_groups(params))
 
     def _set_up(self) -> None:
-        """Make what neither pickle nor deepcopy carries over."""
+        """Create the attributes that pickle and deepcopy rebuild instead of copying."""
         self.param_groups: list[dict[str, Any]] = []
         self.step_count = 0
         self._parameters: list[Parameter] = []

@@ -33,10 +33,10 @@ _REAL_DTYPE: dict[np.dtype[Any], np.dtype[Any]] = {
 
 
 class GradientChanges:
-    """Says by another ``count`` that some gradient in the process became None or another array.
+    """Counts changes: ``count`` is new whenever any gradient in the process became None or another array.
 
-    Optimizers compare ``count`` with what it was when they last looked. One count for all, because a parameter may
-    belong to several optimizers; a look in vain costs them little.
+    Optimizers compare ``count`` with the one they saw last, to skip collecting the gradients again. All parameters
+    share one count, because a parameter may belong to several optimizers. To collect in vain costs little.
     """
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class Parameter(NDArrayOperatorsMixin):
             )
         self._axes = axes
         self._data: Array = data  # or a DeviceArray, which has what is used here of an array's attributes
-        # What users see and what they gave; beside arrays of NumPy, those of other libraries over memory on a GPU.
+        # `_shown` is what `data` returns: on a GPU an array of the user's library. `_source` is what the user passed.
         self._shown: Any = made_from
         self._shown = self._source = self.shown(data)
         self._address = address_of(data)
@@ -181,7 +181,7 @@ class Parameter(NDArrayOperatorsMixin):
     def grad(self) -> Any:
         """The gradient, an array of the parameter's shape, or None, which makes optimizers skip the parameter.
 
-        Assigning an array copies its values; the memory is the parameter's own and stays the same for good. The array
+        Assigning an array copies its values; the memory belongs to the parameter and never changes. The array
         has to be where the parameter is.
         For complex parameters the convention is torch's, dL/dRe + i dL/dIm.
         """
@@ -213,7 +213,7 @@ class Parameter(NDArrayOperatorsMixin):
         """Let `grad` be another array or None, and optimizers know."""
         count = gradient_changes.new_count()
         shown = self.shown(grad)
-        # No call in this line: neither a keyboard interrupt nor another thread comes in between.
+        # There is no call in this line, so that neither Ctrl-C nor another thread can come in between.
         self._grad, self._shown_grad, self._grad_address, gradient_changes.count = grad, shown, address, count
 
     # ---- what kernels work on
@@ -482,7 +482,7 @@ def pack(arrays: "Iterable[ArrayLike] | Mapping[str, ArrayLike]") -> Pack:
     """Copy arrays into one contiguous vector and make Parameters that are views of it.
 
     For work that wants all parameters, or all gradients, as one vector: collectives of MPI, L-BFGS, norms, compiled
-    loops of one's own.
+    loops that you write.
 
     Parameters
     ----------

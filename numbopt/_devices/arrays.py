@@ -110,7 +110,7 @@ class DeviceArray:
         return DeviceArray(self.address + start * self.dtype.itemsize, (stop - start,), self.dtype, self._owner)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """Refuse to become an array of NumPy behind one's back: what was written into it would be lost."""
+        """Refuse a silent conversion to an array of NumPy: what is written into that copy would be lost."""
         raise TypeError("an array on a GPU is not an array of NumPy; copy it with .copy_to_host()")
 
     def __len__(self) -> int:

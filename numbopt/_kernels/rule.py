@@ -47,7 +47,7 @@ class Rule(NamedTuple):
 
     @functools.cache  # noqa: B019  # rules live as long as their modules
     def compiled(self) -> Any:
-        """Return the function compiled, to be called in compiled code of one's own.
+        """Return the function compiled, for your own compiled code to call.
 
         There, ``h`` may be any named tuple with the names in `scalars`.
         """

@@ -184,7 +184,7 @@ class AveragedParameters:
         Raises
         ------
         TypeError, ValueError
-            If a function of one's own returns what does not fit; no average has changed then.
+            If an averaging function returns what does not fit; no average has changed then.
         """
         self._follow()
         if self.n_averaged == 0:
@@ -201,7 +201,7 @@ class AveragedParameters:
         self.n_averaged += 1
 
     def copy_to(self, params: Any = None) -> None:
-        """Copy the averages into the parameters, for good.
+        """Copy the averages into the parameters and keep them there.
 
         Parameters
         ----------
@@ -304,6 +304,6 @@ def _as_optimizer(params: Any) -> Any:
 
 
 def _copy(values: list[Any], parameters: list[Parameter]) -> None:
-    """Copy arrays into parameters, all or, at a keyboard interrupt, none."""
+    """Copy arrays into parameters: all of them or, at Ctrl-C, none."""
     pairs = zip(parameters, values, strict=True)
     run([copying(parameter.array, value) for parameter, value in pairs])
