@@ -1,6 +1,7 @@
 """Parameter: an array to optimize, its gradient and its name."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, cast
 
@@ -244,13 +245,14 @@ class Parameter(NDArrayOperatorsMixin):
         ValueError
             If it was resized, reshaped or locked, or its memory was given back.
         """
-        problem = self._memory_problem()
+        problem = self.memory_problem()
         if problem is not None:
             raise ValueError(
                 f"the array of {label(self, position)} {problem}, or optimize a numbopt.Parameter(...) of it"
             )
 
-    def _memory_problem(self) -> str | None:
+    def memory_problem(self) -> str | None:
+        """Return what `check_memory` finds, or None."""
         data = self._data
         if isinstance(data, DeviceArray):
             return None
@@ -263,10 +265,19 @@ class Parameter(NDArrayOperatorsMixin):
         if not data.flags.writeable:
             return "is read-only now; unlock it by x.setflags(write=True)"
         for base, place in self._bases:
-            if place != _place_of(base):
+            if place != place_of(base):
                 kind = type(base).__name__
                 return f"has lost its memory, which was that of {kind} since resized or closed; make a new one"
         return None
+
+    def has_memory(self) -> bool:
+        """Whether the memory is still where it was, whatever else was done to the array."""
+        data = self._data
+        if isinstance(data, DeviceArray):
+            return True
+        dtype, shape, _ = self._layout
+        is_there = address_of(data) == self._address and data.nbytes >= dtype.itemsize * math.prod(shape)
+        return is_there and all(place == place_of(base) for base, place in self._bases)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -613,15 +624,18 @@ def _bases_of(array: Any) -> Iterator[tuple[Any, Any]]:
     """Iterate over the objects that the memory of an array belongs to, and where it is."""
     base = getattr(array, "base", None)
     while base is not None:
-        yield base, _place_of(base)
+        yield base, place_of(base)
         base = base.base if isinstance(base, np.ndarray) else None
 
 
-def _place_of(base: Any) -> Any:
-    """Return what changes when the memory of an object is moved or given back, as far as that can be told."""
-    if isinstance(base, np.ndarray):
-        return address_of(base), base.nbytes
-    return getattr(base, "closed", None)  # of a file mapped into memory
+def place_of(base: Any) -> tuple[int, int] | None:
+    """Return address and size of the memory of an object, or None where there is none or that cannot be told."""
+    if not isinstance(base, np.ndarray):
+        try:
+            base = np.frombuffer(base, np.uint8)
+        except (TypeError, ValueError, BufferError, AttributeError):  # a capsule; a mapped file that was closed
+            return None
+    return address_of(base), base.nbytes
 
 
 def _on_gpu(device: str | None, array: Any) -> bool:

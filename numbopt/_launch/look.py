@@ -5,7 +5,6 @@ See `numbopt._kernels.cpu.look`, which does it.
 
 import functools
 import itertools
-import mmap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from numbopt._devices.arrays import host_address_of
 from numbopt._devices.objects import ALIGNED, WRITEABLE
 from numbopt._kernels.cpu.look import GRADIENT, PLAN_SIZE, compiled_look
 from numbopt._launch.blocks import Integers
-from numbopt.parameter import Parameter, layout_of
+from numbopt.parameter import Parameter, layout_of, place_of
 
 
 class Target(NamedTuple):
@@ -78,7 +77,8 @@ class Plan:
         assert len(words) == PLAN_SIZE
         self._kept = arrays, tables, words  # compiled code knows these by address
         self._address = host_address_of(words)
-        self._closable = [base for base in bases if isinstance(base, mmap.mmap)]
+        others = [(base, place_of(base)) for base in bases if not isinstance(base, np.ndarray)]
+        self._places = [(base, place) for base, place in others if place is not None]
 
     def look(self) -> Callable[[int, int], bool]:
         """Return the function that takes the address of targets and the ``id`` of a tuple of gradients."""
@@ -86,6 +86,8 @@ class Plan:
         if look is None:
             return lambda targets, given: False
         compared = functools.partial(look, self._address)
-        if not self._closable:
+        if not self._places:
             return compared
-        return lambda targets, given: not any(memory.closed for memory in self._closable) and compared(targets, given)
+        return lambda targets, given: (
+            all(place == place_of(base) for base, place in self._places) and compared(targets, given)
+        )

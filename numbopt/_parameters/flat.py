@@ -77,6 +77,20 @@ class FlatVectors:
             parameter = self._parameters[position]
             copy_values(parameter.flat_view(parameter.array), self.data[self._slices[position]])
 
+    def take_back(self, vector: Any) -> None:
+        """Copy a vector into the parameters after a failure: only where memory is, as arrays may be anything now."""
+        copy_values(self.data, vector)
+        if all(parameter.memory_problem() is None for parameter in self._parameters):
+            self.scatter_data()
+            return
+        for parameter, part in zip(self._parameters, self._slices, strict=True):
+            if parameter.device == "cuda":
+                copy_values(parameter.flat_view(parameter.array), self.data[part])
+            elif parameter.has_memory():
+                values = self.data[part].astype(parameter.flat_dtype)
+                places = ([address_of(values)], [parameter.address], [values.nbytes])
+                run(Copying(*(np.array(place, np.int64) for place in places)).calls())
+
     def gather_grad(self, given: Given | None) -> None:
         """Copy gradients, by default the parameters' own, into ``grad``; zeros where there is none."""
         gradients = self._gradients
