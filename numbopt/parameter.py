@@ -1,7 +1,6 @@
 """Parameter: an array to optimize, its gradient and its name."""
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, cast
 
@@ -98,6 +97,7 @@ class Parameter(NDArrayOperatorsMixin):
         "_grad",
         "_grad_address",
         "_layout",
+        "_nbytes",
         "_shown",
         "_shown_grad",
         "_source",
@@ -154,7 +154,7 @@ class Parameter(NDArrayOperatorsMixin):
         self._shown: Any = made_from
         self._shown = self._source = self.shown(data)
         self._address = address_of(data)
-        self._layout = layout_of(data)
+        self._layout, self._nbytes = layout_of(data), data.nbytes  # as users may edit the array itself
         self._bases = tuple(_bases_of(data))
         self._grad: Any = None
         self._shown_grad: Any = None
@@ -275,14 +275,13 @@ class Parameter(NDArrayOperatorsMixin):
         data = self._data
         if isinstance(data, DeviceArray):
             return True
-        dtype, shape, _ = self._layout
-        is_there = address_of(data) == self._address and data.nbytes >= dtype.itemsize * math.prod(shape)
+        is_there = address_of(data) == self._address and data.nbytes >= self._nbytes
         return is_there and all(place == place_of(base) for base, place in self._bases)
 
     @property
     def span(self) -> tuple[int, int]:
         """Addresses of the first byte of the data and of the end."""
-        return self._address, self._address + self._data.nbytes
+        return self._address, self._address + self._nbytes
 
     @property
     def grad_array(self) -> Any:
@@ -331,12 +330,12 @@ class Parameter(NDArrayOperatorsMixin):
     @property
     def flat_dtype(self) -> np.dtype[Any]:
         """The real type of the elements in memory: that of the real and imaginary parts for complex data."""
-        return _REAL_DTYPE[self._data.dtype]
+        return _REAL_DTYPE[self._layout[0]]
 
     @property
     def flat_size(self) -> int:
         """The number of real elements in memory, twice the size for complex data."""
-        return self._data.nbytes // self.flat_dtype.itemsize
+        return self._nbytes // self.flat_dtype.itemsize
 
     def flat_zeros(self) -> Any:
         """Return a 1-D real array of zeros, of the parameter's size and where it is."""
@@ -346,9 +345,9 @@ class Parameter(NDArrayOperatorsMixin):
         """View a 1-D real array as an array laid out like the parameter: same shape, type and order of axes."""
         if isinstance(flat, DeviceArray):
             return like(cast(DeviceArray, self._data), flat)
-        shape = self._data.shape
-        array = flat.view(self._data.dtype)
-        if self._data.flags.c_contiguous:
+        dtype, shape, _ = self._layout
+        array = flat.view(dtype)
+        if self._axes == tuple(range(len(shape))):
             return array.reshape(shape)
         return array.reshape([shape[axis] for axis in self._axes]).transpose(np.argsort(self._axes))
 

@@ -57,7 +57,7 @@ class FlatVectors:
         self._with_gradient = b""
 
     def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Any:
-        sizes = np.array([parameter.array.nbytes for parameter in self._parameters])[chosen]
+        sizes = np.array([end - start for start, end in (p.span for p in self._parameters)])[chosen]
         sources, targets = sources[chosen], targets[chosen]
         if self.device == "cuda":
             return copying_on_gpu(sources, targets, sizes // self.data.dtype.itemsize, self.data.dtype)
