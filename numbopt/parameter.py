@@ -154,7 +154,8 @@ class Parameter(NDArrayOperatorsMixin):
         self._shown: Any = made_from
         self._shown = self._source = self.shown(data)
         self._address = address_of(data)
-        self._layout, self._nbytes = layout_of(data), data.nbytes  # as users may edit the array itself
+        self._layout = layout_of(data)  # this and the next, as users may edit the array itself
+        self._nbytes: int = data.nbytes
         self._bases = tuple(_bases_of(data))
         self._grad: Any = None
         self._shown_grad: Any = None
