@@ -99,6 +99,7 @@ class Parameter(NDArrayOperatorsMixin):
         "_grad",
         "_grad_address",
         "_layout",
+        "_nbytes",
         "_shown",
         "_shown_grad",
         "_source",
@@ -155,7 +156,8 @@ class Parameter(NDArrayOperatorsMixin):
         self._shown: Any = made_from
         self._shown = self._source = self.shown(data)
         self._address = address_of(data)
-        self._layout = layout_of(data)
+        self._layout = layout_of(data)  # this and the next, as users may edit the array itself
+        self._nbytes: int = data.nbytes
         self._bases = tuple(_bases_of(data))
         self._grad: Any = None
         self._shown_grad: Any = None
@@ -246,13 +248,14 @@ class Parameter(NDArrayOperatorsMixin):
         ValueError
             If it was resized, reshaped or locked, or its memory was given back.
         """
-        problem = self._memory_problem()
+        problem = self.memory_problem()
         if problem is not None:
             raise ValueError(
                 f"the array of {label(self, position)} {problem}, or optimize a numbopt.Parameter(...) of it"
             )
 
-    def _memory_problem(self) -> str | None:
+    def memory_problem(self) -> str | None:
+        """Return what `check_memory` finds, or None."""
         data = self._data
         if isinstance(data, DeviceArray):
             return None
@@ -265,15 +268,23 @@ class Parameter(NDArrayOperatorsMixin):
         if not data.flags.writeable:
             return "is read-only now; unlock it by x.setflags(write=True)"
         for base, place in self._bases:
-            if place != _place_of(base):
+            if place != place_of(base):
                 kind = type(base).__name__
                 return f"has lost its memory, which was that of {kind} since resized or closed; make a new one"
         return None
 
+    def has_memory(self) -> bool:
+        """Whether the memory is still where it was, whatever else was done to the array."""
+        data = self._data
+        if isinstance(data, DeviceArray):
+            return True
+        is_there = address_of(data) == self._address and data.nbytes >= self._nbytes
+        return is_there and all(place == place_of(base) for base, place in self._bases)
+
     @property
     def span(self) -> tuple[int, int]:
         """Addresses of the first byte of the data and of the end."""
-        return self._address, self._address + self._data.nbytes
+        return self._address, self._address + self._nbytes
 
     @property
     def grad_array(self) -> Any:
@@ -322,12 +333,12 @@ class Parameter(NDArrayOperatorsMixin):
     @property
     def flat_dtype(self) -> np.dtype[Any]:
         """The real type of the elements in memory: that of the real and imaginary parts for complex data."""
-        return _REAL_DTYPE[self._data.dtype]
+        return _REAL_DTYPE[self._layout[0]]
 
     @property
     def flat_size(self) -> int:
         """The number of real elements in memory, twice the size for complex data."""
-        return self._data.nbytes // self.flat_dtype.itemsize
+        return self._nbytes // self.flat_dtype.itemsize
 
     def flat_zeros(self) -> Any:
         """Return a 1-D real array of zeros, of the parameter's size and where it is."""
@@ -337,9 +348,9 @@ class Parameter(NDArrayOperatorsMixin):
         """View a 1-D real array as an array laid out like the parameter: same shape, type and order of axes."""
         if isinstance(flat, DeviceArray):
             return like(cast(DeviceArray, self._data), flat)
-        shape = self._data.shape
-        array = flat.view(self._data.dtype)
-        if self._data.flags.c_contiguous:
+        dtype, shape, _ = self._layout
+        array = flat.view(dtype)
+        if self._axes == tuple(range(len(shape))):
             return array.reshape(shape)
         return array.reshape([shape[axis] for axis in self._axes]).transpose(np.argsort(self._axes))
 
@@ -615,15 +626,18 @@ def _bases_of(array: Any) -> Iterator[tuple[Any, Any]]:
     """Iterate over the objects that the memory of an array belongs to, and where it is."""
     base = getattr(array, "base", None)
     while base is not None:
-        yield base, _place_of(base)
+        yield base, place_of(base)
         base = base.base if isinstance(base, np.ndarray) else None
 
 
-def _place_of(base: Any) -> Any:
-    """Return what changes when the memory of an object is moved or given back, as far as that can be told."""
-    if isinstance(base, np.ndarray):
-        return address_of(base), base.nbytes
-    return getattr(base, "closed", None)  # of a file mapped into memory
+def place_of(base: Any) -> tuple[int, int] | None:
+    """Return address and size of the memory of an object, or None where there is none or that cannot be told."""
+    if not isinstance(base, np.ndarray):
+        try:
+            base = np.frombuffer(base, np.uint8)
+        except (TypeError, ValueError, BufferError, AttributeError):  # a capsule; a mapped file that was closed
+            return None
+    return address_of(base), base.nbytes
 
 
 def _on_gpu(device: str | None, array: Any) -> bool:

@@ -184,12 +184,11 @@ class VectorOptimizer(Optimizer):
         except BaseException:
             # Back to the point where the search was; the next step enters anew.
             record["searching"] = False
-            copy_values(vectors.data, base)
-            for position, parameter in enumerate(self._parameters):
-                parameter.check_memory(position)  # the closure may have done anything
+            vectors.take_back(base)
             raise
-        finally:
+        else:
             vectors.scatter_data()
+        finally:
             iterations, evaluations = int(record["iterations"]), int(record["evaluations"])
             self._iterations += iterations
             self._evaluations += evaluations

@@ -5,7 +5,6 @@ See `numbopt._kernels.cpu.look`, which does it.
 
 import functools
 import itertools
-import mmap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from numbopt._devices.objects import ALIGNED, WRITEABLE
 from numbopt._kernels.cpu.look import GRADIENT, PLAN_SIZE
 from numbopt._kernels.cpu.look import compiled_look as compiled_look
 from numbopt._launch.blocks import Integers
-from numbopt.parameter import Parameter, layout_of
+from numbopt.parameter import Parameter, layout_of, place_of
 
 
 class Target(NamedTuple):
@@ -79,7 +78,8 @@ class Plan:
         assert len(words) == PLAN_SIZE
         self._kept = arrays, tables, words  # compiled code knows these by address
         self._address = host_address_of(words)
-        self._closable = [base for base in bases if isinstance(base, mmap.mmap)]
+        others = [(base, place_of(base)) for base in bases if not isinstance(base, np.ndarray)]
+        self._places = [(base, place) for base, place in others if place is not None]
 
     @functools.cached_property
     def look(self) -> Callable[[int, int], bool]:
@@ -88,6 +88,8 @@ class Plan:
         if look is None:
             return lambda targets, given: False
         compared: Callable[[int, int], bool] = functools.partial(look, self._address)
-        if not self._closable:
+        if not self._places:
             return compared
-        return lambda targets, given: not any(memory.closed for memory in self._closable) and compared(targets, given)
+        return lambda targets, given: (
+            all(place == place_of(base) for base, place in self._places) and compared(targets, given)
+        )

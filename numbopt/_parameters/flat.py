@@ -58,7 +58,7 @@ class FlatVectors:
         self._with_gradient = b""
 
     def _copying(self, sources: Integers, targets: Integers, chosen: Array) -> Any:
-        sizes = np.array([parameter.array.nbytes for parameter in self._parameters])[chosen]
+        sizes = np.array([end - start for start, end in (p.span for p in self._parameters)])[chosen]
         sources, targets = sources[chosen], targets[chosen]
         if self.device == "cuda":
             return copying_on_gpu(sources, targets, sizes // self.data.dtype.itemsize, self.data.dtype)
@@ -77,6 +77,20 @@ class FlatVectors:
         for position in self._others:
             parameter = self._parameters[position]
             copy_values(parameter.flat_view(parameter.array), self.data[self._slices[position]])
+
+    def take_back(self, vector: Any) -> None:
+        """Copy a vector into the parameters after a failure: only where memory is, as arrays may be anything now."""
+        copy_values(self.data, vector)
+        if all(parameter.memory_problem() is None for parameter in self._parameters):
+            self.scatter_data()
+            return
+        for parameter, part in zip(self._parameters, self._slices, strict=True):
+            if parameter.device == "cuda":
+                copy_values(parameter.flat_view(parameter.array), self.data[part])
+            elif parameter.has_memory():
+                values = self.data[part].astype(parameter.flat_dtype)
+                places = ([address_of(values)], [parameter.address], [values.nbytes])
+                run(Copying(*(np.array(place, np.int64) for place in places)).calls())
 
     def gather_grad(self, grads: Any, in_order: Callable[[Any], Given]) -> None:
         """Copy gradients, by default the parameters' own, into ``grad``; zeros where there is none."""
