@@ -21,6 +21,7 @@ from cases.optimizers import CASES, CLOSURE_CASES
 import numbopt
 from numbopt import parameter as parameters
 from numbopt import vectorwise
+from numbopt._kernels.cpu.intrinsics import multiply_add
 from numbopt._kernels.cpu.vectors import (
     copy,
     difference,
@@ -213,7 +214,7 @@ def passes(out, u, v, team):
 def pass_over_vectors(dtypes):
     """Each pass, over vectors that do not lie side by side as those of a history do."""
     memory = guarded()
-    kernel = specialise(passes, {})
+    kernel = specialise(passes, {"MULTIPLY_ADD": multiply_add})
     for dtype, side, size in itertools.product(dtypes, SIDES, SIZES[1:]):
         if np.dtype(dtype).kind == "f":
             print("passes", dtype, side, size, flush=True)
@@ -275,7 +276,9 @@ CONTROLS = {
     "zeros": _own_gradient,
     "parameter copied into a vector": lambda m, more: _lbfgs(m, too_long(m, more)),
     "vector": lambda m, more: _lbfgs(m, np.ones(SIZE), more),
-    "pass": lambda m, more: specialise(passes, {})(*(too_long(m, more) for _ in range(3)), None),
+    "pass": lambda m, more: specialise(passes, {"MULTIPLY_ADD": multiply_add})(
+        *(too_long(m, more) for _ in range(3)), None
+    ),
 }
 
 
