@@ -20,11 +20,14 @@ PACKAGE = Path(numbopt.__file__).parent
 
 WORKER = """
 import json
+import logging
 import sys
 
 import numpy as np
 
 import numbopt
+
+logging.getLogger("numbopt").setLevel("ERROR")  # long compilations are announced, and here they may be long
 
 
 def work(name, dtype):
