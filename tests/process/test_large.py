@@ -56,7 +56,7 @@ import numpy as np
 
 import numbopt
 
-SIZE = 10_000_000  # of float32: an array takes 40 MB
+SIZE = 20_000_000  # of float32: an array takes 80 MB, more than what glibc keeps reserved for a thread
 
 
 @contextlib.contextmanager
@@ -86,7 +86,7 @@ for dtype in ("float32", "float64"):  # compiles all that is used below
 small, big = np.ones(1000), np.ones(SIZE, np.float32)
 grads = [np.ones(1000), np.ones(SIZE, np.float32)]
 optimizer = numbopt.Adam([small, big], lr=0.5)
-with only(60):  # one row of state fits, the second does not
+with only(120):  # one row of state fits, the second does not
     optimizer.step(grads=grads)
 assert (small == 1).all() and (big == 1).all()
 assert not optimizer.state
@@ -94,15 +94,15 @@ optimizer.step(grads=grads)
 assert abs(small - 0.5).max() < 1e-6 and abs(big - 0.5).max() < 1e-6
 before = state_of(optimizer)
 optimizer.param_groups[0]["amsgrad"] = True
-with only(20):
+with only(40):
     optimizer.step(grads=grads)
 assert abs(small - 0.5).max() < 1e-6 and abs(big - 0.5).max() < 1e-6
 assert state_of(optimizer) == before
 optimizer.param_groups[0]["amsgrad"] = False
-with only(20):
+with only(40):
     optimizer.step(grads=[grads[0], np.ones(SIZE)])  # to be converted
 assert state_of(optimizer) == before
-with only(60):
+with only(120):
     optimizer.load_state_dict(optimizer.state_dict())
 assert state_of(optimizer) == before
 optimizer.step(grads=grads)

@@ -204,6 +204,7 @@ def test_info_with_a_gpu(gpu):
 
 
 def test_long_compilation_is_announced_once_it_takes_long(empty_cache, monkeypatch, caplog):
+    caplog.set_level("WARNING", logger="numbopt")  # other tests may have silenced it
     monkeypatch.setattr(specialise, "PATIENCE", 0.01)
     cls = own_optimizer()
     cls([np.zeros(3)]).step(grads=[np.ones(3)])
