@@ -6,7 +6,8 @@ from numba import types
 
 from numbopt._kernels.cuda.intrinsics import columns_at, load1, load4, store1, store4
 from numbopt._kernels.cuda.kernel import FLOATS, Kernel
-from numbopt._kernels.cuda.rows import _bounds_of_all, _state_alone, cuda, update_lane, update_lanes
+from numbopt._kernels.cuda.rows import cuda, update_lanes
+from numbopt._kernels.rule import update_lane
 from numbopt._launch.cuda import DeviceLaunch
 
 COLUMNS: Any
@@ -56,11 +57,7 @@ def two_vectors_ahead(rows, stride, factor, scalars):
 def launch(optimizer, template):
     """Return the launch of a template here that does what the last one of an optimizer with one table did."""
     (table,), rule = optimizer._tables, optimizer.rule_for(optimizer.param_groups[0])
-    bindings = rule.bindings() | {
-        "COLUMNS": tuple(range(2, 4 + len(rule.state))),
-        "STATE_OF": _state_alone,
-        "BOUNDS": _bounds_of_all,
-    }
+    bindings = rule.bindings()
     scalars = types.UniTuple(FLOATS[table.kind.dtype], bindings["SCALAR_COUNT"])
     kernel = Kernel(template, bindings, (types.int64, types.int64, types.int64, scalars))
     return DeviceLaunch(kernel, table.target.rows, table.scalars)

@@ -1,9 +1,11 @@
 """What the passes over vectors of quasi-Newton methods do with an element, for the CPU and CUDA alike.
 
-What a pass writes is computed in float64 and rounded once to the dtype of the vectors. Factors are float64. A
-multiplication is fused with an addition where `MULTIPLY_ADD` says so and nowhere else. So what a pass writes has the
-same bits on every device. Products for a sum have the dtype of the vectors and are added up in float64; the order of
-the additions depends on the device.
+A pass computes what it writes in float64 and rounds it once to the dtype of the vectors. The factors are float64. Only
+`MULTIPLY_ADD` fuses a multiplication with an addition. So what a pass writes has the same bits on a GPU and on every
+CPU that can fuse the two.
+
+A sum adds up products of the dtype of the vectors in float64. The order of these additions depends on the device, and
+so does whether they are fused with products of float64.
 """
 
 from collections.abc import Callable
@@ -58,7 +60,7 @@ def sum_of(total, part):
 
 @_inlined
 def larger_of(total, part):
-    return part if part > total else total  # leaves out NaN
+    return part if part > total else total  # NaN is left out
 
 
 class Pass(NamedTuple):

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 from numbopt._kernels.specialise import specialise
 
-RULE: Any  # bound by `specialise`
+# Bound by `specialise`.
+RULE: Any
+STATE_OF: Any
+BOUNDS: Any
 
 
 class CommonScalars(NamedTuple):
@@ -58,8 +61,13 @@ class Rule(NamedTuple):
         """Names of all scalars that a launch takes: its own, then those of every rule."""
         return *self.scalars, *CommonScalars._fields
 
-    def bindings(self) -> dict[str, Any]:
+    def bindings(self, bound_arrays: bool = False) -> dict[str, Any]:
         """Return the globals through which a loop reaches the rule.
+
+        Parameters
+        ----------
+        bound_arrays : bool
+            Whether each element has bounds of its own; two more arrays then come after those of the state.
 
         Raises
         ------
@@ -74,10 +82,17 @@ class Rule(NamedTuple):
                 )
         if len(self.state) > MAX_STATE_ARRAYS:
             raise ValueError(f"a rule has at most {MAX_STATE_ARRAYS} state arrays, got {self.state}")
-        return {"RULE": self.function, "SCALARS": namedtuple("SCALARS", names), "SCALAR_COUNT": len(names)}
+        return {
+            "RULE": self.function,
+            "SCALARS": namedtuple("SCALARS", names),
+            "SCALAR_COUNT": len(names),
+            "COLUMNS": tuple(range(2, 4 + len(self.state) + 2 * bound_arrays)),  # of the arrays in a row of a table
+            "STATE_OF": _all_before_bounds if bound_arrays else _all_after_gradient,
+            "BOUNDS": _bounds_of_element if bound_arrays else _bounds_of_all,
+        }
 
 
-MAX_STATE_ARRAYS = 3
+MAX_STATE_ARRAYS = 4
 
 
 def rule(*, state: str = "", scalars: str = "") -> Callable[[Callable[..., Any]], Rule]:
@@ -107,10 +122,37 @@ def rule(*, state: str = "", scalars: str = "") -> Callable[[Callable[..., Any]]
     return lambda function: Rule(function, tuple(state.split()), tuple(scalars.split()))
 
 
-def update_element(p, g, state, lower, upper, h):
-    """Apply the rule to one element, and around it what is common to all algorithms; NaN passes through bounds."""
+# ---- what the loops of the CPU and of CUDA do with a lane: one element of each array, (param, grad, *state, *bounds)
+
+
+def update_lane(lane, scale, h):
+    """Apply the rule to a lane, and around it what is common to all algorithms; NaN passes through bounds.
+
+    Returns
+    -------
+    tuple
+        What the loop writes, ``(param, *state)``.
+    """
+    g = scale * lane[1]
     if h.l2:  # 0 * infinity would be NaN
-        g = g + h.l2 * p
-    p, state = RULE(h.shrink * p, g, state, h)
+        g = g + h.l2 * lane[0]
+    p, state = RULE(h.shrink * lane[0], g, STATE_OF(lane), h)
+    lower, upper = BOUNDS(lane, h)
     p = lower if p < lower else p
-    return upper if p > upper else p, state
+    return (upper if p > upper else p,) + state
+
+
+def _all_after_gradient(lane):
+    return lane[2:]
+
+
+def _bounds_of_all(lane, h):
+    return h.lower, h.upper
+
+
+def _all_before_bounds(lane):
+    return lane[2:-2]
+
+
+def _bounds_of_element(lane, h):
+    return lane[-2], lane[-1]

@@ -11,7 +11,7 @@ from numbopt._kernels.passes import COPY, PASSES, WEIGHTED_SUM
 from numbopt._kernels.specialise import specialise
 from numbopt._launch.cuda_vectors import DeviceVectors, Passes
 
-SIZE = 1027  # more than a launch covers by its vectors of four, and no multiple of them
+SIZE = 8195  # two blocks of the CPU and three of the GPU, and no multiple of the four numbers that it loads at once
 
 
 def on_cpu(kind, out, a, b, u, v):

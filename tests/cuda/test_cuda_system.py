@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.rules import OfFourStates
 
 import numbopt
 from numbopt.wrappers.accumulate import zeros_like
@@ -138,6 +139,10 @@ def test_your_own_rule(gpu):
             return (clock[0] + 1,), (0.9, options["lr"])
 
     both(lambda found: steps(HeavyBall(found, {"lr": 0.1}), found))
+
+
+def test_a_rule_of_four_state_arrays(gpu):
+    both(lambda found: steps(OfFourStates(found), found))
 
 
 # ---- what a step costs

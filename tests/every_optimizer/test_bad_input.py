@@ -3,6 +3,7 @@
 import re
 from contextlib import contextmanager
 
+import numba
 import numpy as np
 import pytest
 from cases.optimizers import CASES
@@ -748,6 +749,10 @@ def descend(p, g, state, h):
     return p - h.lr * g, state
 
 
+def forget(p, g, state, h):
+    return p - h.lr * g, state[1:]
+
+
 def advance_once(options, clock):
     return (clock[0] + 1,), (options["lr"],)
 
@@ -770,8 +775,8 @@ def own_optimizer(rule=None, advance=advance_once, dtype="float64"):
     ("rule", "texts"),
     [
         (
-            numbopt.Rule(descend, state=("a", "b", "c", "d"), scalars=("lr",)),
-            ("at most 3 state arrays", "('a', 'b', 'c', 'd')"),
+            numbopt.Rule(descend, state=("a", "b", "c", "d", "e"), scalars=("lr",)),
+            ("at most 4 state arrays", "('a', 'b', 'c', 'd', 'e')"),
         ),
         (numbopt.Rule(descend, scalars=("lr", "lr")), ("distinct identifiers", "('lr', 'lr')")),
         (numbopt.Rule(descend, scalars=("lr", "l2")), ("distinct identifiers other than", "'l2'")),
@@ -787,6 +792,12 @@ def test_rules_that_cannot_be(rule, texts):
         optimizer = own_optimizer(rule)
         with refused(ValueError, *texts, by=optimizer):
             optimizer.step(grads=[np.ones(3)])
+
+
+def test_a_rule_must_return_all_of_its_state():
+    optimizer = own_optimizer(numbopt.Rule(forget, state=("a", "b"), scalars=("lr",)))
+    with refused(numba.TypingError, "2 numbers for 3 arrays", by=optimizer):
+        optimizer.step(grads=[np.ones(3)])
 
 
 @pytest.mark.parametrize("scalars", [(), (0.5, 0.5), (None,), ("0.5",)], ids=repr)

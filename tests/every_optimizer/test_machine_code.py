@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numba import float32, int64
 from support.compilations import compilations
-from support.rules import RULES, careless, each_rule
+from support.rules import RULES, careless, each_rule, of_four_states
 
 import numbopt
 from numbopt._kernels.cpu.rows import kernels_for, zero_kernels
+from numbopt._kernels.rule import MAX_STATE_ARRAYS
 from numbopt._launch import cpu
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -39,9 +40,9 @@ OPERATIONS = {
 }
 
 
-def assembly(rule):
+def assembly(rule, bound_arrays=False):
     """The assembly for float32 of the loop that both ways of launching call; what calls it may be from the disk."""
-    loop = kernels_for(rule).serial.py_func.__globals__["RUN_ROWS"]
+    loop = kernels_for(rule, bound_arrays).serial.py_func.__globals__["RUN_ROWS"]
     signature = (int64[:, ::1], float32[:, ::1], int64, int64)
     loop.compile(signature)
     return loop.inspect_asm(signature)
@@ -52,13 +53,24 @@ def test_every_rule_has_its_operations_here():
 
 
 @pytest.mark.skipif(not ON_X86, reason="reads the instructions of x86-64")
+@pytest.mark.parametrize("bound_arrays", [False, True], ids=["", "bounds of elements"])
 @each_rule
-def test_loop_works_on_vectors_of_float32(rule):
-    code = assembly(rule)
+def test_loop_works_on_vectors_of_float32(rule, bound_arrays):
+    code = assembly(rule, bound_arrays)
     has_sqrt, has_divide = OPERATIONS[rule.function.__name__]
     assert bool(PACKED_SQRT.search(code)) == has_sqrt
     assert bool(PACKED_DIVIDE.search(code)) == has_divide
     assert re.search(r"\bv?(mulps|fn?m(add|sub)\w*ps)\b", code)
+    assert not TO_DOUBLE.search(code)
+
+
+@pytest.mark.skipif(not ON_X86, reason="reads the instructions of x86-64")
+@pytest.mark.parametrize("bound_arrays", [False, True], ids=["", "bounds of elements"])
+def test_loop_over_the_most_arrays_works_on_vectors(bound_arrays):
+    assert len(of_four_states.state) == MAX_STATE_ARRAYS
+    code = assembly(of_four_states, bound_arrays)
+    assert PACKED_SQRT.search(code)
+    assert PACKED_DIVIDE.search(code)
     assert not TO_DOUBLE.search(code)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import problem
 from cases.optimizers import CASES, DTYPES
-from support.rules import RULES, InPython, each_rule, options_of
+from support.rules import RULES, InPython, OfFourStates, each_rule, options_of
 
 import numbopt
 from numbopt.options import named
@@ -36,6 +36,20 @@ def test_every_bit_equals_the_rule_run_by_python(case, dtype):
         for name, values in expected.states.items():
             actual = flat([optimizer.state[array][name] for array in arrays], dtype)
             np.testing.assert_array_equal(actual, values, err_msg=f"step {step}, {name}")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_rule_may_have_four_state_arrays(dtype):
+    values = np.random.default_rng(0).standard_normal(1001).astype(dtype)
+    optimizer = OfFourStates([values])
+    expected = InPython(OfFourStates, named(OfFourStates.options, optimizer.param_groups[0]), values)
+    for step in STEPS:
+        gradient = np.random.default_rng(step).standard_normal(values.size).astype(dtype)
+        optimizer.step(grads=[gradient])
+        expected.step(gradient)
+    np.testing.assert_array_equal(values, expected.values)
+    for name, state in expected.states.items():
+        np.testing.assert_array_equal(optimizer.state[values][name], state, err_msg=name)
 
 
 @each_rule

@@ -1,5 +1,6 @@
 """The rules of all cases, and an optimizer in plain Python that runs them."""
 
+import math
 from types import FunctionType, SimpleNamespace
 
 import numpy as np
@@ -27,6 +28,32 @@ def each_rule(test):
 def careless(p, g, state, h):
     """A rule with a literal, which turns float32 into float64."""
     return p - 0.1 * g, state
+
+
+@numbopt.rule(state="last slope curve squares", scalars="beta lr")
+def of_four_states(p, g, state, h):
+    """A rule with as many state arrays as there may be; all of them matter."""
+    last, slope, curve, squares = state
+    curve = h.beta * curve + (g - last - slope)
+    squares = h.beta * squares + curve * curve
+    return p - h.lr * (g + curve) / math.sqrt(squares), (g, g - last, curve, squares)
+
+
+class OfFourStates(numbopt.ElementwiseOptimizer):
+    rule = of_four_states
+    options = {"lr": numbopt.options.LR}  # noqa: RUF012
+    torch_flags = ("maximize",)
+
+    def __init__(self, params, lr=0.25, **common):
+        super().__init__(params, {"lr": lr}, **common)
+
+    @classmethod
+    def initial_state(cls, options):
+        return {"squares": 0.5}
+
+    @staticmethod
+    def advance(o, clock):
+        return (clock[0] + 1,), (0.75, o.lr)
 
 
 class InPython:

@@ -13,6 +13,7 @@ from numbopt._kernels.specialise import INTRINSIC
 ir: Any
 types: Any
 cgutils: Any
+errors: Any
 populate_array: Any
 
 
@@ -26,10 +27,10 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _made(function: Callable[..., Any]) -> Any:
-    global ir, types, cgutils, populate_array
+    global ir, types, cgutils, errors, populate_array
     from llvmlite import ir
     from numba import types
-    from numba.core import cgutils
+    from numba.core import cgutils, errors
     from numba.extending import intrinsic
     from numba.np.arrayobj import populate_array
 
@@ -65,6 +66,49 @@ def array_at(typingctx, address, size, dtype):
         return array._getvalue()
 
     return array_type(types.int64, types.int64, dtype), codegen
+
+
+@intrinsic
+def pointers_in(typingctx, rows, r, columns, dtype):
+    """Return a tuple of pointers to elements of ``dtype``: the addresses ``rows[r, column]`` for some ``columns``."""
+    pointers = types.UniTuple(types.CPointer(dtype.dtype), len(columns))
+
+    def codegen(context, builder, signature, arguments):
+        array, kind = context.make_array(rows)(context, builder, arguments[0]), context.get_value_type(pointers.dtype)
+        places = [(arguments[1], column) for column in cgutils.unpack_tuple(builder, arguments[2])]
+        addresses = [builder.load(cgutils.get_item_pointer(context, builder, rows, array, place)) for place in places]
+        return context.make_tuple(builder, pointers, [builder.inttoptr(address, kind) for address in addresses])
+
+    return pointers(rows, types.int64, columns, dtype), codegen
+
+
+@intrinsic
+def load(typingctx, pointers, i):
+    """Return a tuple of the elements ``i`` behind a tuple of pointers."""
+    values = types.UniTuple(pointers.dtype.dtype, len(pointers))
+
+    def codegen(context, builder, signature, arguments):
+        starts = cgutils.unpack_tuple(builder, arguments[0])
+        loaded = [builder.load(builder.gep(start, [arguments[1]])) for start in starts]
+        return context.make_tuple(builder, values, loaded)
+
+    return values(pointers, types.int64), codegen
+
+
+@intrinsic
+def store(typingctx, pointers, i, values):
+    """Write numbers to the elements ``i`` behind a tuple of pointers, as numbers of their type."""
+    if len(values) < len(pointers):
+        raise errors.TypingError(f"{len(values)} numbers for {len(pointers)} arrays, the parameter and its state")
+    number = pointers.dtype.dtype
+
+    def codegen(context, builder, signature, arguments):
+        starts, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2))
+        for start, value, kind in zip(starts, given, signature.args[2], strict=False):
+            builder.store(context.cast(builder, value, kind, number), builder.gep(start, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(pointers, types.int64, values), codegen
 
 
 @intrinsic

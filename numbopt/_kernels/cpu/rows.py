@@ -15,21 +15,21 @@ from numbopt._kernels.cpu.intrinsics import (
     atomic_add,
     atomic_exchange,
     flush_denormals,
+    load,
+    pointers_in,
     restore_denormals,
+    store,
     yield_processor,
 )
 from numbopt._kernels.norms import square
-from numbopt._kernels.rule import Rule, update_element
+from numbopt._kernels.rule import Rule, update_lane
 from numbopt._kernels.specialise import compiled_with, specialise
 
 SCALARS: Any
 SCALAR_COUNT: Any
 TO_FIXED_TUPLE: Any
-STATE_ARRAYS: Any
-LOAD_STATE: Any
-STORE_STATE: Any
-BOUND_ARRAYS: Any
-BOUNDS: Any
+COLUMNS: Any
+STATE_OF: Any
 RUN_ROWS: Any
 
 
@@ -52,16 +52,7 @@ def kernels_for(rule: Rule, bound_arrays: bool = False) -> Kernels:
     """
     from numba.np.unsafe.ndarray import to_fixed_tuple
 
-    bindings = rule.bindings() | {"TO_FIXED_TUPLE": to_fixed_tuple}
-    arrays, load, store = _STATE_ACCESS[len(rule.state)]
-    bindings |= {
-        "STATE_ARRAYS": arrays,
-        "LOAD_STATE": load,
-        "STORE_STATE": store,
-        "BOUND_ARRAYS": _bound_arrays if bound_arrays else _no_bound_arrays,
-        "BOUNDS": _bounds_of_element if bound_arrays else _bounds_of_all,
-        "RUN_ROWS": update_rows,
-    }
+    bindings = rule.bindings(bound_arrays) | {"TO_FIXED_TUPLE": to_fixed_tuple, "RUN_ROWS": update_rows}
     return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
 
 
@@ -123,19 +114,12 @@ def shared(rows, scalars, chunks, shares, progress, number):
 
 def update_rows(rows, scalars, start, stop):
     """Apply the rule to some blocks."""
-    dtype = scalars.dtype
     for r in range(start, stop):
-        size = rows[r, 0]
         h = SCALARS(*TO_FIXED_TUPLE(scalars[rows[r, 1]], SCALAR_COUNT))
-        param = array_at(rows[r, 2], size, dtype)
-        grad = array_at(rows[r, 3], size, dtype)
-        states = STATE_ARRAYS(rows, r, size, dtype)
-        bounds = BOUND_ARRAYS(rows, r, size, dtype)
-        for i in range(size):
-            lower, upper = BOUNDS(bounds, i, h)
-            g = h.grad_scale * grad[i]
-            param[i], state = update_element(param[i], g, LOAD_STATE(states, i), lower, upper, h)
-            STORE_STATE(states, i, state)
+        arrays = pointers_in(rows, r, COLUMNS, scalars.dtype)
+        targets = (arrays[0],) + STATE_OF(arrays)
+        for i in range(rows[r, 0]):
+            store(targets, i, update_lane(load(arrays, i), h.grad_scale, h))
 
 
 def zero_rows(rows, scalars, start, stop):
@@ -163,82 +147,3 @@ def sum_squares(rows, scalars, start, stop):
         for value in array_at(rows[r, 2], rows[r, 0], scalars.dtype):
             total += square(value)
         array_at(rows[r, 3], 1, np.float64)[0] = total
-
-
-def _no_bound_arrays(rows, r, size, dtype):
-    return ()
-
-
-def _bounds_of_all(bounds, i, h):
-    return h.lower, h.upper
-
-
-def _bound_arrays(rows, r, size, dtype):
-    last = rows.shape[1] - 1
-    return array_at(rows[r, last - 1], size, dtype), array_at(rows[r, last], size, dtype)
-
-
-def _bounds_of_element(bounds, i, h):
-    return bounds[0][i], bounds[1][i]
-
-
-# Arrays, loads and stores by the number of state arrays: written out, they inline and vectorise; recursion does not.
-
-
-def _arrays0(rows, r, size, dtype):
-    return ()
-
-
-def _load0(states, i):
-    return ()
-
-
-def _store0(states, i, values):
-    pass
-
-
-def _arrays1(rows, r, size, dtype):
-    return (array_at(rows[r, 4], size, dtype),)
-
-
-def _load1(states, i):
-    return (states[0][i],)
-
-
-def _store1(states, i, values):
-    states[0][i] = values[0]
-
-
-def _arrays2(rows, r, size, dtype):
-    return array_at(rows[r, 4], size, dtype), array_at(rows[r, 5], size, dtype)
-
-
-def _load2(states, i):
-    return states[0][i], states[1][i]
-
-
-def _store2(states, i, values):
-    states[0][i] = values[0]
-    states[1][i] = values[1]
-
-
-def _arrays3(rows, r, size, dtype):
-    return array_at(rows[r, 4], size, dtype), array_at(rows[r, 5], size, dtype), array_at(rows[r, 6], size, dtype)
-
-
-def _load3(states, i):
-    return states[0][i], states[1][i], states[2][i]
-
-
-def _store3(states, i, values):
-    states[0][i] = values[0]
-    states[1][i] = values[1]
-    states[2][i] = values[2]
-
-
-_STATE_ACCESS = {
-    0: (_arrays0, _load0, _store0),
-    1: (_arrays1, _load1, _store1),
-    2: (_arrays2, _load2, _store2),
-    3: (_arrays3, _load3, _store3),
-}

@@ -16,12 +16,11 @@ from numba import types
 
 from numbopt._kernels.cuda.intrinsics import aligned, columns_at, cuda, load1, load4, store1, store4
 from numbopt._kernels.cuda.kernel import FLOATS, Kernel
-from numbopt._kernels.rule import Rule, update_element
+from numbopt._kernels.rule import Rule, update_lane
 
 COLUMNS: Any
 SCALARS: Any
 STATE_OF: Any
-BOUNDS: Any
 
 
 def update(rows, stride, factor, scalars):
@@ -42,41 +41,15 @@ def update(rows, stride, factor, scalars):
         store1(targets, i, (update_lane(load1(arrays, i, scale)[0], scale, h),))
 
 
-def update_lane(lane, scale, h):
-    lower, upper = BOUNDS(lane, h)
-    p, state = update_element(lane[0], scale * lane[1], STATE_OF(lane), lower, upper, h)
-    return (p,) + state
-
-
 def update_lanes(lanes, scale, h):
     first, second = update_lane(lanes[0], scale, h), update_lane(lanes[1], scale, h)
     third, fourth = update_lane(lanes[2], scale, h), update_lane(lanes[3], scale, h)
     return first, second, third, fourth
 
 
-def _bounds_of_all(lane, h):
-    return h.lower, h.upper
-
-
-def _state_alone(row):
-    return row[2:]
-
-
-def _bounds_of_element(lane, h):
-    return lane[-2], lane[-1]
-
-
-def _state_before_bounds(row):
-    return row[2:-2]
-
-
 @functools.cache
 def update_kernel(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool = False) -> Kernel:
     """Return the kernel that applies ``rule``: rows, stride, address of a factor or 0, all scalars."""
-    bindings = rule.bindings() | {
-        "COLUMNS": tuple(range(2, 4 + len(rule.state) + 2 * bound_arrays)),
-        "STATE_OF": _state_before_bounds if bound_arrays else _state_alone,
-        "BOUNDS": _bounds_of_element if bound_arrays else _bounds_of_all,
-    }
+    bindings = rule.bindings(bound_arrays)
     scalars = types.UniTuple(FLOATS[dtype], bindings["SCALAR_COUNT"])
     return Kernel(update, bindings, (types.int64, types.int64, types.int64, scalars))
