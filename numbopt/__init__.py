@@ -8,6 +8,8 @@
 array([ 1.9, -0.9])
 """
 
+import sys
+
 from numbopt import cuda, lr_scheduler, options, schedules
 from numbopt._kernels.rule import Rule, rule
 from numbopt._launch.threads import get_num_threads, set_num_threads
@@ -92,3 +94,7 @@ __all__ = [
 for _public in map(globals().get, __all__):
     if callable(_public):  # pickles and tracebacks name what is public, not the folder that it is in
         _public.__module__ = __name__
+
+# Pickles of 0.1 name these modules. As files, `minimize` and `warmup` would hide the functions once they were imported.
+for _old, _new in {"minimize": "_minimize.front", "warmup": "compiling", "_kernels.threads": "_launch.threads"}.items():
+    sys.modules[f"{__name__}.{_old}"] = sys.modules[f"{__name__}.{_new}"]

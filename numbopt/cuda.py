@@ -17,6 +17,9 @@ from numbopt._devices.streams import stream
 
 __all__ = ["DeviceArray", "is_available", "stream", "synchronize"]
 
+for _public in map(globals().get, __all__[:-1]):
+    _public.__module__ = __name__  # pickles and tracebacks name what is public, not the folder that it is in
+
 
 def synchronize() -> None:
     """Wait until all that was launched on the current stream is done.

@@ -3,6 +3,7 @@
 import functools
 import keyword
 import math
+import sys
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,6 +48,15 @@ class Rule(NamedTuple):
     def __call__(self, p: Any, g: Any, state: tuple[Any, ...], h: Any) -> Any:
         """Compute one element in plain Python."""
         return self.function(p, g, state, h)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by its name a rule that the decorator `rule` left in the place of its function."""
+        import pkgutil
+
+        module, name = self.function.__module__, self.function.__qualname__
+        if getattr(sys.modules.get(module), name, None) is self:
+            return pkgutil.resolve_name, (f"{module}:{name}",)
+        return type(self), tuple(self)
 
     @functools.cache  # noqa: B019  # rules live as long as their modules
     def compiled(self) -> Any:

@@ -1,5 +1,7 @@
 """A rule is a plain function: what is compiled from it computes what Python computes with it."""
 
+import copy
+import pickle
 from collections import namedtuple
 
 import numba
@@ -18,6 +20,13 @@ STEPS = range(1, 6)
 def flat(arrays, dtype):
     real = np.zeros(0, dtype).real.dtype
     return np.concatenate([np.ravel(array) for array in arrays]).astype(dtype).view(real)
+
+
+@each_rule
+def test_a_rule_is_pickled_by_its_name(rule):
+    assert pickle.loads(pickle.dumps(rule)) is rule
+    other = numbopt.Rule(flat, rule.state, rule.scalars)
+    assert pickle.loads(pickle.dumps(other)) == copy.deepcopy(other) == other
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -2,7 +2,9 @@
 
 import ast
 import graphlib
+import pickle
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -140,9 +142,17 @@ def test_objects_leave_the_private_members_of_others_alone():
     assert len(accesses) <= MOST_PRIVATE_ACCESSES, "\n".join(accesses)
 
 
-@pytest.mark.parametrize("module", [numbopt, numbopt.lr_scheduler], ids=lambda module: module.__name__)
+PUBLIC = (numbopt, numbopt.lr_scheduler, numbopt.cuda, numbopt.schedules, numbopt.options)
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
 def test_public_names_say_where_they_are_public(module):
     """Pickles and tracebacks do not depend on folders."""
-    public = {name: getattr(module, name) for name in module.__all__}
-    said = {name: value.__module__ for name, value in public.items() if callable(value)}
-    assert said == dict.fromkeys(said, module.__name__)
+    names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
+    values = {name: getattr(module, name) for name in names}
+    public = {name: value for name, value in values.items() if isinstance(value, (type, FunctionType))}
+    if not hasattr(module, "__all__"):  # what it imports is not meant
+        public = {name: value for name, value in public.items() if value.__module__.startswith("numbopt")}
+    assert public
+    assert {name: value.__module__ for name, value in public.items()} == dict.fromkeys(public, module.__name__)
+    assert pickle.loads(pickle.dumps(public)) == public
