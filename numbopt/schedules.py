@@ -12,23 +12,13 @@ function, in Python as well as inside code compiled by Numba.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import TypeVar, cast
+from collections.abc import Iterable
 
 from numba.extending import register_jitable
-
-_F = TypeVar("_F", bound=Callable[..., object])
-
-
-def _jitable(function: _F) -> _F:
-    """Let compiled code call ``function``, which stays an ordinary function for Python."""
-    return cast(_F, register_jitable(function))
-
 
 # ---- from one value to another
 
 
-@_jitable
 def interpolate(start: float, end: float, fraction: float) -> float:
     """Return the value at a fraction of the way from one value to another.
 
@@ -47,7 +37,6 @@ def interpolate(start: float, end: float, fraction: float) -> float:
     return start * (1.0 - fraction) + end * fraction  # exact at both ends, however far apart
 
 
-@_jitable
 def ease(fraction: float, shape: str = "cos") -> float:
     """Bend a fraction of time into the fraction of a way that is done by then; 0 and 1 stay.
 
@@ -74,7 +63,6 @@ def ease(fraction: float, shape: str = "cos") -> float:
 # ---- decays
 
 
-@_jitable
 def step_decay(step: float, step_size: int, gamma: float = 0.1) -> float:
     r"""Decay at regular intervals, :math:`\gamma^{\lfloor t / s \rfloor}`.
 
@@ -95,7 +83,6 @@ def step_decay(step: float, step_size: int, gamma: float = 0.1) -> float:
     return float(gamma ** (step // step_size))
 
 
-@_jitable
 def multi_step(step: float, milestones: Iterable[float], gamma: float = 0.1) -> float:
     r"""Decay at milestones, :math:`\gamma^n` after :math:`n` of them.
 
@@ -120,7 +107,6 @@ def multi_step(step: float, milestones: Iterable[float], gamma: float = 0.1) -> 
     return float(gamma**passed)
 
 
-@_jitable
 def constant(step: float, factor: float = 1 / 3, total_iters: float = 5) -> float:
     """Stay at a factor, then go to 1 at once.
 
@@ -141,7 +127,6 @@ def constant(step: float, factor: float = 1 / 3, total_iters: float = 5) -> floa
     return float(factor) if step < total_iters else 1.0
 
 
-@_jitable
 def linear(step: float, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: float = 5) -> float:
     """Go along a straight line, then stay.
 
@@ -164,7 +149,6 @@ def linear(step: float, start_factor: float = 1 / 3, end_factor: float = 1.0, to
     return interpolate(start_factor, end_factor, step / total_iters)
 
 
-@_jitable
 def exponential(step: float, gamma: float) -> float:
     r"""Decay at each step, :math:`\gamma^t`.
 
@@ -183,7 +167,6 @@ def exponential(step: float, gamma: float) -> float:
     return float(gamma**step)
 
 
-@_jitable
 def polynomial(step: float, total_iters: float = 5, power: float = 1.0) -> float:
     r"""Go to 0 along a power, :math:`(1 - t / T)^p`, and stay there.
 
@@ -204,7 +187,6 @@ def polynomial(step: float, total_iters: float = 5, power: float = 1.0) -> float
     return float((1.0 - min(step, total_iters) / total_iters) ** power)
 
 
-@_jitable
 def inverse_sqrt(step: float, warmup_steps: float, start_factor: float = 0.01) -> float:
     r"""Warm up along a straight line, then decay as :math:`\sqrt{w / t}` [1]_.
 
@@ -234,7 +216,6 @@ def inverse_sqrt(step: float, warmup_steps: float, start_factor: float = 0.01) -
 # ---- cosines
 
 
-@_jitable
 def cosine_annealing(step: float, T_max: float) -> float:
     r"""Swing between 1 and 0, :math:`(1 + \cos(\pi t / T)) / 2` [1]_.
 
@@ -259,7 +240,6 @@ def cosine_annealing(step: float, T_max: float) -> float:
     return (1.0 + math.cos(math.pi * (step / T_max))) / 2.0
 
 
-@_jitable
 def position_in_period(step: float, T_0: int, T_mult: int = 1) -> tuple[float, int]:
     """Return how far a step is in its period, and the length of that, for periods that grow by a factor.
 
@@ -285,7 +265,6 @@ def position_in_period(step: float, T_0: int, T_mult: int = 1) -> tuple[float, i
     return step, T_0
 
 
-@_jitable
 def cosine_warm_restarts(step: float, T_0: int, T_mult: int = 1) -> float:
     """Go from 1 to 0 along half a cosine again and again, each period longer than the one before [1]_.
 
@@ -312,7 +291,6 @@ def cosine_warm_restarts(step: float, T_0: int, T_mult: int = 1) -> float:
     return cosine_annealing(position, length)
 
 
-@_jitable
 def warmup_cosine(
     step: float, warmup_steps: float, total_steps: float, start_factor: float = 0.01, end_factor: float = 0.0
 ) -> float:
@@ -337,7 +315,6 @@ def warmup_cosine(
     return warmup_stable_decay(step, warmup_steps, 0, total_steps - warmup_steps, start_factor, end_factor, "cos")
 
 
-@_jitable
 def warmup_stable_decay(
     step: float,
     warmup_steps: float,
@@ -383,7 +360,6 @@ def warmup_stable_decay(
 # ---- cycles
 
 
-@_jitable
 def triangle(step: float, step_size_up: float, step_size_down: float) -> tuple[int, float]:
     """Return the number of the cycle, counted from 1, and the height of a triangular wave from 0 to 1 and back.
 
@@ -405,7 +381,6 @@ def triangle(step: float, step_size_up: float, step_size_down: float) -> tuple[i
     return int(step // length) + 1, height
 
 
-@_jitable
 def cyclic(
     step: float,
     step_size_up: float = 2000,
@@ -445,7 +420,6 @@ def cyclic(
     return height
 
 
-@_jitable
 def one_cycle_phase(
     step: float, total_steps: int, pct_start: float = 0.3, three_phase: bool = False
 ) -> tuple[int, float]:
@@ -477,7 +451,6 @@ def one_cycle_phase(
     return phase, (step - start) / (end - start)
 
 
-@_jitable
 def one_cycle(
     step: float,
     total_steps: int,
@@ -521,3 +494,8 @@ def one_cycle(
     start = first if phase % 2 == 0 else 1.0
     end = 1.0 if phase == 0 else first if three_phase and phase == 1 else first / final_div_factor
     return interpolate(start, end, ease(fraction, anneal_strategy))
+
+
+# Compiled code may call every function above; for Python they stay ordinary functions.
+for _function in [value for value in globals().values() if getattr(value, "__module__", None) == __name__]:
+    register_jitable(_function)
