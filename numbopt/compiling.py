@@ -1,4 +1,4 @@
-"""Compiling ahead of the first step."""
+"""Compilation before the first step."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,22 +12,22 @@ from numbopt.vectorwise import VectorOptimizer
 
 
 def warmup(*named: Any, dtypes: Iterable[Any] = ("float32", "float64"), device: str = "cpu") -> None:
-    """Compile everything that steps of the named optimizers may run, or load it from the cache on disk.
+    """Compile the code that steps of the named optimizers may run, or load it from the cache on disk.
 
-    Otherwise this happens at the first step of an optimizer with a dtype, and at the first step that is large enough
-    for several threads. Each of these takes up to a second, with `LBFGS` several. Compiled code stays in the cache: if
-    `warmup` is called while a container image is built, later processes compile nothing.
+    Without `warmup`, numbopt compiles in the first step of an optimizer with a dtype, and in the first step that is
+    large enough for several threads. Each of these takes up to a second, for `LBFGS` several seconds. Compiled code
+    stays in the cache: if you call `warmup` while a container image is built, later processes compile nothing.
 
     Parameters
     ----------
     *named : str, type or Optimizer
-        Optimizers by name or by class, with their default options; or an optimizer, with its options and for the dtypes
-        and devices of its parameters. The optimizer is not changed.
+        A name or a class stands for an optimizer with default options. An optimizer stands for its own options and for
+        the dtypes and devices of its parameters; it is not changed.
     dtypes : iterable of dtype
-        The dtypes of parameters, for optimizers that are given by name or class.
+        The dtypes of parameters, for names and classes.
     device : {"cpu", "cuda"}
-        The device of these parameters. On a GPU, only copies between host and device memory and the kernels of
-        `Accumulate`, of averages and of `clip_grad_value_` are left for later.
+        The device of parameters, for names and classes. On a GPU, the kernels of `Accumulate`, of averages and of
+        `clip_grad_value_` and copies between host and device memory are compiled later, when they are needed.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def warmup(*named: Any, dtypes: Iterable[Any] = ("float32", "float64"), device: 
 
     See Also
     --------
-    numbopt.info : where the cache is.
+    numbopt.info : Shows the folder of the cache.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def warmup(*named: Any, dtypes: Iterable[Any] = ("float32", "float64"), device: 
     >>> numbopt.warmup(numbopt.SGD([np.zeros(3)], momentum=0.9))
     """
     dtypes = [dtypes] if isinstance(dtypes, str) else list(dtypes)
-    ready = []
+    ready: list[Optimizer] = []  # all of them first, so that a wrong name is refused before anything is compiled
     for item in named:
         if isinstance(item, Optimizer):
             ready.append(item)

@@ -1,4 +1,4 @@
-"""Parameters on a GPU: whether there is one, its arrays, its streams.
+"""Parameters on a GPU: whether a GPU is available, arrays on it, and streams.
 
 >>> import numbopt
 >>> device = "cuda" if numbopt.cuda.is_available() else "cpu"
@@ -6,9 +6,9 @@
 
 Notes
 -----
-A step cannot be captured in a CUDA graph and raises a RuntimeError there: the step count and the options are numbers of
-the host, which go with each launch, and a replay would repeat those of the capture. Capture what computes the
-gradients, and call ``step()`` after each replay: as long as they are in the same place, it is one launch.
+A step cannot be captured in a CUDA graph: it raises a RuntimeError. Each launch takes the step count and the options
+from the host, and a replay would repeat those of the capture. Capture the computation of the gradients, and call
+``step()`` after each replay: as long as the gradients stay at the same addresses, a step is one launch.
 """
 
 from numbopt._devices.arrays import DeviceArray
@@ -22,11 +22,11 @@ for _public in map(globals().get, __all__[:-1]):
 
 
 def synchronize() -> None:
-    """Wait until all that was launched on the current stream is done.
+    """Wait until everything that was launched on the current stream is done.
 
     Raises
     ------
     RuntimeError
-        If something that was launched failed, or there is no GPU.
+        If a launch failed, or there is no GPU.
     """
     device().synchronize()

@@ -1,4 +1,4 @@
-"""History: the loss, the norm of the gradient and the learning rates of a run, step by step."""
+"""History: loss, gradient norm and learning rates of a run, step by step."""
 
 import math
 import os
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 class History(Mapping[str, Array]):
-    """Records loss, gradient norm and learning rates of the steps of an optimizer: a mapping from names to columns.
+    """Records loss, gradient norm and learning rates of the steps of an optimizer, in a mapping from names to columns.
 
-    Columns are arrays with one entry for each recorded step, NaN where a value is unknown:
+    A column is an array with one entry for each recorded step. The entry is NaN if the value is unknown.
 
     - ``"step"``: the number of the step, from 1.
-    - ``"loss"``: what the closure returned, at its first call within the step, or what `record` was given.
-    - ``"gradient_norm"``: the Euclidean norm of all gradients that belong to this loss, before any clipping.
-    - ``"lr"``: the learning rate that was used, of the first group; ``"lr_1"``, ``"lr_2"``, ... of the others.
-    - other columns, under the names that `record` was given.
+    - ``"loss"``: the loss from the first call of the closure in the step, or from `record`.
+    - ``"gradient_norm"``: the Euclidean norm of all gradients at this loss, before clipping.
+    - ``"lr"``: the learning rate of the first group in the step; ``"lr_1"``, ``"lr_2"``, ... of the other groups.
+    - other columns, with the names that `record` was given.
 
     Parameters
     ----------
     optimizer : Optimizer or Wrapper
-        The optimizer whose steps are recorded, by hooks, until `detach`. For a wrapper, these are the steps of the
-        optimizer inside.
+        The optimizer whose steps are recorded, by hooks, until `detach`. For a wrapper, the steps of the wrapped
+        optimizer are recorded.
     gradient_norm : bool
-        Record the norm of the gradient, which reads all gradients once.
+        Record the norm of the gradient. This reads all gradients once.
     every : int
-        Record the first step and then every ``every``-th.
+        Record one step of this many, beginning with the first.
 
     Raises
     ------
@@ -63,10 +63,9 @@ class History(Mapping[str, Array]):
         self.every = as_integer("every", every, low=1)
         self.steps = 0
         """How many steps were done, recorded or not."""
-        self._columns: dict[str, array[Any]] = {"step": array("q"), "loss": array("d")}
-        names = ["gradient_norm"] if gradient_norm else []
-        names += [_lr_name(number) for number in range(len(optimizer.param_groups))]
-        self._columns |= {name: array("d") for name in names}
+        self._columns: dict[str, array[Any]] = {"step": array("q")}
+        for name in ("loss", *["gradient_norm"] * gradient_norm, *map(_lr_name, range(len(optimizer.param_groups)))):
+            self._column(name)
         self._with_norm = gradient_norm
         self._is_recorded = False
         self._loss = self._norm = math.nan
@@ -78,28 +77,28 @@ class History(Mapping[str, Array]):
     # ---- recording
 
     def record(self, loss: Any = None, **values: Any) -> None:
-        """Add to the record of the latest step, for example the loss where the optimizer is given no closure.
+        """Add values to the record of the last step, for example the loss if the optimizer gets no closure.
 
         Parameters
         ----------
         loss : float, optional
             A value for the column ``"loss"``.
         **values : float
-            Values for the columns of these names. A column is made when it is first needed.
+            Values for the columns with these names. A new name makes a new column.
 
         Raises
         ------
         RuntimeError
-            If no step was done yet.
+            If there was no step yet.
         ValueError
-            If a value is named ``step``.
+            If a value has the name ``step``.
         TypeError
             If a value is not a real number.
         """
         if not self.steps:
-            raise RuntimeError("record adds to the latest step, and none was done yet; call it after optimizer.step()")
+            raise RuntimeError("record adds to the last step, but there was none yet; call it after optimizer.step()")
         if "step" in values:
-            raise ValueError("the numbers of the steps are recorded by themselves")
+            raise ValueError("the numbers of the steps are recorded already; choose another name than step")
         if loss is not None:
             values["loss"] = loss
         numbers = {name: float(value) for name, value in values.items()}
@@ -108,17 +107,17 @@ class History(Mapping[str, Array]):
                 self._column(name)[-1] = number
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """If the step is to be recorded, replace its closure by one that notes the loss."""
+        """If the step is to be recorded, replace its closure by one that also stores the loss."""
         self._loss = self._norm = math.nan
         if self.steps % self.every or len(args) < 2 or not callable(args[1]):
             return None
-        return (args[0], self._telling(optimizer, args[1], kwargs.get("grads")), *args[2:]), kwargs
+        return (args[0], self._recorded(optimizer, args[1], kwargs.get("grads")), *args[2:]), kwargs
 
-    def _telling(self, optimizer: Optimizer, closure: Callable[[], Any], grads: Any) -> Callable[[], Any]:
-        """Return ``closure`` with the loss and the norm of its first call noted."""
+    def _recorded(self, optimizer: Optimizer, closure: Callable[[], Any], grads: Any) -> Callable[[], Any]:
+        """Return a function that calls ``closure`` and stores the loss and the gradient norm of the first call."""
         is_first = True
 
-        def told() -> Any:
+        def recorded() -> Any:
             nonlocal is_first
             result = closure()
             if is_first:
@@ -130,7 +129,7 @@ class History(Mapping[str, Array]):
                     self._norm = _gradient_norm(optimizer, given)
             return result
 
-        return told
+        return recorded
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Add a row to the columns."""
@@ -138,25 +137,23 @@ class History(Mapping[str, Array]):
         self.steps += 1
         if not self._is_recorded:
             return
-        if self._with_norm and len(args) < 2:
-            self._norm = _gradient_norm(optimizer, kwargs.get("grads"))
-        for column in self._columns.values():
-            column.append(0 if column.typecode == "q" else math.nan)
-        self._columns["step"][-1] = self.steps
-        self._columns["loss"][-1] = self._loss
+        row = {"loss": self._loss}
         if self._with_norm:
-            self._column("gradient_norm")[-1] = self._norm
-        for number, group in enumerate(optimizer.param_groups):
-            self._column(_lr_name(number))[-1] = float(group.get("lr", math.nan))
+            row["gradient_norm"] = self._norm if len(args) >= 2 else _gradient_norm(optimizer, kwargs.get("grads"))
+        row |= {_lr_name(i): float(group.get("lr", math.nan)) for i, group in enumerate(optimizer.param_groups)}
+        for name, column in self._columns.items():
+            column.append(self.steps if name == "step" else math.nan)
+        for name, value in row.items():
+            self._column(name)[-1] = value
 
     def _column(self, name: str) -> "array[Any]":
-        """Return the column of this name, which is made if there is none."""
+        """Return the column of this name, a new one if there is none."""
         if name not in self._columns:
             self._columns[name] = array("d", [math.nan]) * len(self._columns["step"])
         return self._columns[name]
 
     def detach(self) -> None:
-        """Record no further steps. What was recorded remains."""
+        """Record no more steps. The recorded steps stay."""
         for handle in self._handles:
             handle.remove()
 
@@ -165,7 +162,7 @@ class History(Mapping[str, Array]):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Record no further steps."""
+        """Record no more steps."""
         self.detach()
 
     # ---- reading
@@ -190,12 +187,12 @@ class History(Mapping[str, Array]):
         return f"<History of {self.steps} steps: {', '.join(self)}>"
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the columns, with their names in the first line, as comma-separated values.
+        """Write the columns as comma-separated values, with their names in the first line.
 
         Parameters
         ----------
         path : str or path-like
-            The file to write. Numbers are written with all digits.
+            The file to write. Numbers have all their digits.
         """
         import csv
 
@@ -205,19 +202,19 @@ class History(Mapping[str, Array]):
             writer.writerows(zip(*self._columns.values(), strict=True))
 
     def plot(self, path: str | os.PathLike[str] | None = None, ax: "Axes | None" = None) -> "Axes":
-        """Draw the loss and, below it, the norm of the gradient and the learning rates; needs matplotlib.
+        """Draw the loss and, below it, the gradient norm and the learning rates. This needs matplotlib.
 
         Parameters
         ----------
         path : str or path-like, optional
-            Write the picture to this file; its extension says how. Otherwise it is shown by ``pyplot.show()``.
+            Write the picture to this file, in the format of its extension. Without a path, ``pyplot.show()`` shows it.
         ax : matplotlib.axes.Axes, optional
-            Draw the loss in these axes, and nothing else.
+            Draw only the loss, in these axes.
 
         Returns
         -------
         matplotlib.axes.Axes
-            The axes with the loss; their ``figure`` has the others.
+            The axes with the loss. Their ``figure`` has the other axes.
 
         Raises
         ------
@@ -225,14 +222,12 @@ class History(Mapping[str, Array]):
             If there is no matplotlib.
         """
         rates = {name: name.replace("lr_", "group ") for name in self if name == "lr" or name.startswith("lr_")}
-        below = {"gradient norm": {"gradient_norm": ""}} if "gradient_norm" in self else {}
-        below["learning rate"] = {**rates, "lr": "group 0"} if len(rates) > 1 else {"lr": ""}
-        if ax is not None:
-            axes = [ax]
-            below = {}
-        else:
-            axes = list(_new_figure(1 + len(below), path is None))
-        for panel, (label, lines) in zip(axes, {"loss": {"loss": ""}, **below}.items(), strict=True):
+        panels = {"loss": {"loss": ""}}
+        if ax is None:
+            panels |= {"gradient norm": {"gradient_norm": ""}} if "gradient_norm" in self else {}
+            panels["learning rate"] = {**rates, "lr": "group 0"} if len(rates) > 1 else {"lr": ""}
+        axes = list(_new_figure(len(panels), path is None)) if ax is None else [ax]
+        for panel, (label, lines) in zip(axes, panels.items(), strict=True):
             self._draw(panel, label, lines)
         axes[-1].set_xlabel("step")
         if path is not None:
@@ -240,25 +235,19 @@ class History(Mapping[str, Array]):
         return axes[0]
 
     def _draw(self, panel: "Axes", label: str, lines: Mapping[str, str]) -> None:
-        """Draw columns, given with their legends, on a logarithmic scale where that makes sense."""
+        """Draw columns with their legends. All but the learning rates get a logarithmic scale if all are positive."""
         known = []
         for number, (name, legend) in enumerate(lines.items()):
             values = self[name]
             finite = np.isfinite(values)
             known.append(values[finite])
-            panel.plot(
-                self["step"][finite],
-                values[finite],
-                color=f"C{number + _COLOURS.get(label, 0)}",
-                linewidth=1.2,
-                marker="o" if finite.sum() == 1 else "",
-                label=legend or None,
-            )
-        everything = np.concatenate(known)
-        if label != "learning rate" and len(everything) and everything.min() > 0:
-            panel.set_yscale("log")
-        elif label == "learning rate":
+            color, marker = f"C{number + _COLORS[label]}", "o" if finite.sum() == 1 else ""
+            curve = self["step"][finite], values[finite]
+            panel.plot(*curve, color=color, linewidth=1.2, marker=marker, label=legend or None)
+        if label == "learning rate":
             panel.set_ylim(bottom=0)
+        elif np.min(np.concatenate(known), initial=math.inf) > 0:
+            panel.set_yscale("log")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
@@ -273,22 +262,22 @@ class History(Mapping[str, Array]):
         Returns
         -------
         dict
-            ``"steps"``, the number of steps, and ``"columns"``, a dict of arrays.
+            ``"steps"``: the number of steps. ``"columns"``: a dict of arrays.
         """
         return {"steps": self.steps, "columns": dict(self)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue after what `state_dict` returned; what was recorded here is dropped.
+        """Continue from a state that `state_dict` returned. The present records are dropped.
 
         Parameters
         ----------
         state_dict : dict
-            The state, which is copied.
+            The state. It is copied.
 
         Raises
         ------
         ValueError
-            If it is not the state of a history. Nothing has changed then.
+            If this is not the state of a history. Nothing has changed then.
         """
         columns = state_dict.get("columns", {})
         if not isinstance(state_dict.get("steps"), int) or not {"step", "loss"} <= set(columns):
@@ -296,14 +285,13 @@ class History(Mapping[str, Array]):
         shapes = {np.shape(column) for column in columns.values()}
         if len(shapes) != 1 or len(shapes.pop()) != 1:
             raise ValueError("the columns of a History must be 1-D and equally long")
-        self._columns = {
-            name: array("q" if name == "step" else "d", np.asarray(column).tolist()) for name, column in columns.items()
-        }
+        lists = {name: np.asarray(column).tolist() for name, column in columns.items()}
+        self._columns = {name: array("q" if name == "step" else "d", values) for name, values in lists.items()}
         self.steps = state_dict["steps"]
         self._is_recorded = False
 
 
-_COLOURS = {"gradient norm": 1, "learning rate": 2}
+_COLORS = {"loss": 0, "gradient norm": 1, "learning rate": 2}
 
 
 def _lr_name(group: int) -> str:
@@ -311,7 +299,7 @@ def _lr_name(group: int) -> str:
 
 
 def _gradient_norm(optimizer: Optimizer, grads: Any) -> float:
-    """Return the Euclidean norm of ``grads``, or of the parameters' own gradients if it is None."""
+    """Return the Euclidean norm of ``grads``, or of the gradients in ``parameter.grad`` if ``grads`` is None."""
     own = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
     arrays = own if grads is None else optimizer.gradients_in_order(grads)
     return math.sqrt(sum(_square(array) for array in arrays if array is not None))
@@ -328,8 +316,8 @@ def _square(array: Any) -> float:
 
 
 def _new_figure(panels: int, interactive: bool) -> Any:
-    """Return the axes of a new figure, a high one above lower ones; pyplot knows only interactive figures."""
-    height = 3 + 1.3 * (panels - 1)
+    """Return the axes of a new figure, a high panel above lower ones. pyplot keeps only interactive figures."""
+    heights = [3] + [1.3] * (panels - 1)
     try:
         if interactive:
             from matplotlib.pyplot import figure as new_figure
@@ -337,7 +325,7 @@ def _new_figure(panels: int, interactive: bool) -> Any:
             from matplotlib.figure import Figure as new_figure  # type: ignore[assignment]
     except ImportError as error:
         raise ImportError("History.plot needs matplotlib: pip install matplotlib") from error
-    figure = new_figure(figsize=(7, height), layout="constrained", dpi=150)
-    axes = figure.subplots(panels, sharex=True, height_ratios=[3] + [1.3] * (panels - 1), squeeze=False)[:, 0]
+    figure = new_figure(figsize=(7, sum(heights)), layout="constrained", dpi=150)
+    axes = figure.subplots(panels, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     figure.align_ylabels(axes)
     return axes

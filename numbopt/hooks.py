@@ -8,7 +8,7 @@ Hook = Callable[..., Any]
 
 
 class Hooks(dict[int, Hook]):
-    """Hooks in the order of calling, by the number of their handle."""
+    """Hooks in the order in which they are called, by the numbers of their handles."""
 
     def add(self, hook: Hook, *, prepend: bool = False) -> "RemovableHandle":
         """Add ``hook`` at the end, or at the front.
@@ -30,7 +30,7 @@ class Hooks(dict[int, Hook]):
 
 
 class RemovableHandle:
-    """What registering a hook returns; also a context manager that removes the hook at its end."""
+    """Removes a hook. Registering a hook returns it. It is also a context manager that removes the hook at its end."""
 
     _ids = itertools.count()
 
@@ -39,7 +39,7 @@ class RemovableHandle:
         self.id = next(self._ids)
 
     def remove(self) -> None:
-        """Remove the hook; a second time does nothing."""
+        """Remove the hook. A second call does nothing."""
         self._hooks.pop(self.id, None)
 
     def __enter__(self) -> "RemovableHandle":
@@ -66,7 +66,7 @@ def register_optimizer_step_pre_hook(hook: Hook) -> RemovableHandle:
     Returns
     -------
     RemovableHandle
-        Its ``remove()`` takes the hook out.
+        Its ``remove()`` removes the hook.
     """
     return global_step_pre_hooks.add(hook)
 
@@ -82,6 +82,6 @@ def register_optimizer_step_post_hook(hook: Hook) -> RemovableHandle:
     Returns
     -------
     RemovableHandle
-        Its ``remove()`` takes the hook out.
+        Its ``remove()`` removes the hook.
     """
     return global_step_post_hooks.add(hook)

@@ -1,8 +1,8 @@
-"""The versions, the processor, the cache and the devices: ``python -m numbopt.info`` prints them, for bug reports."""
+"""Versions, processor, cache and devices. ``python -m numbopt.info`` prints them, for example for a bug report."""
 
-import importlib.metadata
 import platform
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import llvmlite.binding
@@ -16,22 +16,20 @@ _PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "matplotlib", "numba-cuda")
 
 
 def info() -> dict[str, str]:
-    """Return what numbopt runs on.
+    """Return a description of the software and hardware that numbopt runs on.
 
     Returns
     -------
     dict of str to str
-        ``"versions"`` of Python and the packages that numbopt uses; the ``"platform"``; the ``"processor"`` for which
-        numbopt compiles; how many ``"threads"`` work on a large step; the folder of the ``"cache"``, if one can be
-        written; the ``"devices"`` that parameters can be on.
+        ``"versions"``: of Python and the packages that numbopt uses. ``"platform"``. ``"processor"``: numbopt compiles
+        for it. ``"threads"``: how many work on a large step. ``"cache"``: its folder, if it is writable. ``"devices"``:
+        where parameters can be.
     """
     return {
-        "versions": ", ".join(
-            [f"numbopt {importlib.metadata.version('numbopt')}", f"Python {platform.python_version()}", *_versions()]
-        ),
+        "versions": f"numbopt {version('numbopt')}, Python {platform.python_version()}, {', '.join(_versions())}",
         "platform": platform.platform(),
         "processor": llvmlite.binding.get_host_cpu_name(),
-        "threads": f"{get_num_threads()} of numbopt's own; Numba's threading layer is not used",
+        "threads": f"{get_num_threads()} started by numbopt; Numba's threading layer is not used",
         "cache": _cache(),
         "devices": ", ".join(["cpu", *_gpu()]),
     }
@@ -40,17 +38,17 @@ def info() -> dict[str, str]:
 def _versions() -> Iterator[str]:
     for name in _PACKAGES:
         try:
-            yield f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
             yield f"{name} not installed"
 
 
 def _cache() -> str:
-    folder = zero_kernels().serial.stats.cache_path  # None if Numba found no folder that it can write to
+    folder = zero_kernels().serial.stats.cache_path  # None if Numba found no writable folder
     if folder is None:
-        return "none: no folder can be written, and each process compiles anew; set NUMBA_CACHE_DIR to one that can be"
-    entries = [path.stat().st_size for path in Path(folder).glob("*.nbc")]
-    return f"{folder}, can be written; holds {len(entries)} compiled functions, {sum(entries) / 1e6:.1f} MB"
+        return "none: no folder is writable, so each process compiles anew; set NUMBA_CACHE_DIR to a writable folder"
+    sizes = [path.stat().st_size for path in Path(folder).glob("*.nbc")]
+    return f"{folder}, writable; holds {len(sizes)} compiled functions, {sum(sizes) / 1e6:.1f} MB"
 
 
 def _gpu() -> Iterator[str]:

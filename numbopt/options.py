@@ -1,7 +1,7 @@
-"""What values a hyper-parameter may have: the checks that constructors, groups and edited groups share.
+"""What values an option may have: the checks that constructors, groups and edited groups share.
 
-A check is called with the name and the value of an option and returns the plain Python value that rules compute with,
-or raises a TypeError or ValueError that says what would be right.
+A check is called with the name and the value of an option. It returns the plain Python value that rules compute with,
+or raises a TypeError or ValueError that says which values are valid.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import math
 import operator
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -18,31 +19,27 @@ import numpy as np
 Check = Callable[[str, Any], Any]
 
 
+@dataclass(frozen=True)
 class Number:
-    """A finite real number between two bounds.
+    """The check of a real number between two bounds.
 
     Parameters
     ----------
     label : str
-        What torch's message calls it, as in "Invalid learning rate: -1".
+        The name of the option in torch's message, as in "Invalid learning rate: -1".
     low, high : float
-        The smallest and the largest value that is valid.
+        The smallest and the largest valid value.
     below : float
-        A bound that the value must stay strictly below.
+        A bound that the value must be strictly below.
     finite : bool
         Whether infinity is refused.
     """
 
-    def __init__(
-        self,
-        label: str,
-        low: float = -math.inf,
-        high: float = math.inf,
-        *,
-        below: float = math.inf,
-        finite: bool = True,
-    ) -> None:
-        self.label, self.low, self.high, self.below, self.finite = label, low, high, below, finite
+    label: str
+    low: float = -math.inf
+    high: float = math.inf
+    below: float = math.inf
+    finite: bool = True
 
     def __call__(self, name: str, value: Any) -> float:
         """Return ``value`` as a float."""
@@ -50,7 +47,7 @@ class Number:
             return value  # most are, and learning rates are often edited
         number = as_float(name, value)
         inside = self.low <= number <= self.high and (number < self.below or self.below == math.inf)
-        if not inside or (self.finite and math.isinf(number)):  # NaN is not inside
+        if not inside or (self.finite and math.isinf(number)):  # for NaN, `inside` is False
             raise ValueError(f"Invalid {self.label}: {value} ({name} must be {self._range()})")
         return number
 
@@ -61,26 +58,26 @@ class Number:
         return " ".join(["a finite number" if self.finite else "a number", " and ".join(bounds)]).strip()
 
 
+@dataclass(frozen=True)
 class Pair:
-    """Two numbers, each with a check of its own."""
+    """The check of two numbers, each of which has its own check."""
 
-    def __init__(self, first: Check, second: Check) -> None:
-        self.checks = (first, second)
+    first: Check
+    second: Check
 
     def __call__(self, name: str, value: Any) -> tuple[float, float]:
         """Return ``value`` as a pair of floats."""
         is_ordered = isinstance(value, (tuple, list)) or getattr(value, "ndim", 0) > 0
         if not is_ordered or len(value) != 2:
             raise TypeError(f"{name} must be a pair of numbers, got {value!r}")
-        first, second = (check(f"{name}[{i}]", v) for i, (check, v) in enumerate(zip(self.checks, value, strict=True)))
-        return first, second
+        return self.first(f"{name}[0]", value[0]), self.second(f"{name}[1]", value[1])
 
 
 def integer(low: int) -> Check:
     """Return the check of an integer that is at least ``low``."""
 
     def check(name: str, value: Any) -> int:
-        number = as_float(name, value)  # options may be written as 1e4
+        number = as_float(name, value)  # users write 1e4, which is a float
         refusal = f"Invalid {name} value: {value} ({name} must be an integer >= {low})"
         return as_integer(name, int(number) if number.is_integer() else number, low, refusal)
 
@@ -88,7 +85,7 @@ def integer(low: int) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """Return a check that lets None through."""
+    """Return a check that accepts None, too."""
     return lambda name, value: None if value is None else check(name, value)
 
 
@@ -112,11 +109,11 @@ def flag(name: str, value: Any) -> bool:
 
 
 def ignored(name: str, value: Any) -> None:
-    """Check of an option that only says how torch should compute: anything is fine and nothing follows from it."""
+    """Check of an option that only tells torch how to compute. Any value is accepted and has no effect."""
 
 
 def not_differentiable(name: str, value: Any) -> bool:
-    """Check of ``differentiable``, which numbopt cannot be."""
+    """Check of ``differentiable``. numbopt is not differentiable, so the option must be off."""
     if value is not None and flag(name, value):
         raise ValueError("differentiable=True is not supported: numbopt records no graph; leave it False")
     return False
@@ -126,15 +123,12 @@ UNBOUNDED = (-math.inf, math.inf)
 
 
 def bounds(name: str, value: Any) -> tuple[Any, Any]:
-    """Check of a lower and an upper bound: None, numbers or arrays; return floats or arrays of float64."""
+    """Check of a lower and an upper bound, each None, a number or an array; return floats or arrays of float64."""
     if value is None:
         return UNBOUNDED
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{name} must be a pair (lower, upper) of numbers, arrays or None, got {value!r}")
-    lower, upper = (
-        infinite if bound is None else _bound(name, bound)
-        for bound, infinite in zip(value, (-math.inf, math.inf), strict=True)
-    )
+    lower, upper = (_bound(name, UNBOUNDED[i] if bound is None else bound) for i, bound in enumerate(value))
     if np.any(np.greater(lower, upper)):
         raise ValueError(f"{name} must have lower <= upper everywhere, got {value!r}")
     return lower, upper
@@ -150,7 +144,7 @@ def _bound(name: str, value: Any) -> Any:
 
 
 def projection(name: str, value: Any) -> Callable[[Any], Any] | None:
-    """Check of a function on the data of a parameter, or None."""
+    """Check of a function of the data of a parameter, or None."""
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be None or a function of the parameter's array, got {value!r}")
     return value  # type: ignore[no-any-return]
@@ -173,13 +167,13 @@ def as_integer(name: str, value: Any, low: int, refusal: str | None = None) -> i
     Parameters
     ----------
     name : str
-        What messages call it.
+        The name of the value in messages.
     value : object
-        An int, or an integer of NumPy; no bool.
+        An int or an integer of NumPy, but not a bool.
     low : int
-        The smallest value that is valid.
+        The smallest valid value.
     refusal : str, optional
-        Torch's message where torch has one, for a ValueError in every case.
+        The message of a ValueError for any wrong value, for example the message of torch.
     """
     number = None
     if not isinstance(value, (bool, np.bool_)):
@@ -195,7 +189,7 @@ def as_integer(name: str, value: Any, low: int, refusal: str | None = None) -> i
 
 
 def _element(name: str, value: Any) -> Any:
-    """Return the only element of an array, anything else as it is."""
+    """Return the only element of an array. Return other values as they are."""
     shape = getattr(value, "shape", None)
     if shape is None or not hasattr(value, "item"):
         return value
@@ -208,7 +202,7 @@ _FIXED = {float, int, bool, str, type(None)}
 
 
 def is_fixed(values: Iterable[Any]) -> bool:
-    """Whether none of ``values`` can change without being replaced, as the content of a list or an array can."""
+    """Return whether all ``values`` stay as they are. The content of a list or an array may change."""
     return all(
         type(value) in _FIXED or (is_fixed(value) if isinstance(value, tuple) else not hasattr(value, "__setitem__"))
         for value in values
@@ -228,19 +222,19 @@ COMMON: dict[str, tuple[Check, Any]] = {
     "fused": (ignored, None),
     "differentiable": (not_differentiable, False),
 }
-"""Check and default of the options that a group of any optimizer may hold."""
+"""Checks and defaults of the options that a group of any optimizer may have."""
 
 CONSTRAINTS: dict[str, tuple[Check, Any]] = {"bounds": (bounds, None), "project": (projection, None)}
-"""The same for groups of optimizers that update each element for itself."""
+"""Checks and defaults of the options that a group of an elementwise optimizer may have, too."""
 
 NOTES = frozenset({"name", "initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum", "use_beta1"})
-"""Keys that schedulers and users write into groups and that no optimizer reads."""
+"""Keys that schedulers and users write into groups. No optimizer reads them."""
 
 
 class Options:
-    """The options of a group as `advance` gets them: a named tuple of those that the class declares, as in ``o.lr``.
+    """The options of a group, as `advance` gets them: a named tuple of the options that the class declares.
 
-    Numba takes them as they stand. Plain Python may also use them like a dict of all options of the group.
+    Compiled code and plain Python read ``o.lr``. Plain Python may also use it like a dict of all options of the group.
     """
 
     by_name: Mapping[str, Any] = {}
@@ -254,11 +248,11 @@ class Options:
         return options
 
     def __getitem__(self, key: Any) -> Any:
-        """Return the option of that name, or the value at that place of the tuple."""
+        """Return the option of a name, or the value at a place of the tuple."""
         return self.by_name[key] if isinstance(key, str) else super().__getitem__(key)  # type: ignore[misc]
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is an option of that name."""
+        """Return whether there is an option of this name."""
         return name in self.by_name
 
     def __repr__(self) -> str:
@@ -266,12 +260,12 @@ class Options:
         return repr(self.by_name)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what a dict has: `get`, `keys`, `items`."""
+        """Return a method of a dict, such as `get`, `keys` or `items`."""
         return getattr(self.by_name, name)
 
 
 def named(names: Iterable[str], values: Mapping[str, Any]) -> Options:
-    """Return those of a group's options that have one of ``names`` as a named tuple, which knows the others, too."""
+    """Return the options with these names as a named tuple, which also finds the other ``values`` by their names."""
     options: Options = options_type(tuple(names)).of(values)
     return options
 
@@ -279,7 +273,7 @@ def named(names: Iterable[str], values: Mapping[str, Any]) -> Options:
 @functools.cache
 def options_type(names: tuple[str, ...]) -> Any:
     """Return the type of options with these names."""
-    # A name that Python keeps for itself, as "lambda", is renamed; ``o["lambda"]`` finds it.
+    # A named tuple cannot have a field "lambda": it is renamed, and ``o["lambda"]`` finds it.
     kind: Any = type("Options", (Options, namedtuple("Options", names, rename=True)), {})
     pick = operator.itemgetter(*names) if len(names) > 1 else lambda values: tuple(map(values.__getitem__, names))
     kind.pick = staticmethod(pick)

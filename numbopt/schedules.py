@@ -13,36 +13,12 @@ function, in Python as well as inside code compiled by Numba.
 
 import math
 import sys
-from collections.abc import Callable, Iterable
-from typing import TypeVar
-
-_F = TypeVar("_F", bound=Callable[..., object])
-
-_unregistered: list[Callable[..., object]] = []
-
-
-def _jitable(function: _F) -> _F:
-    """Let compiled code call ``function``, which stays an ordinary function for Python."""
-    _unregistered.append(function)
-    return function
-
-
-def register_with_numba() -> None:
-    """Let code compiled by Numba call the functions here.
-
-    Numba calls this when its first function is decorated, by the entry point in pyproject.toml. Importing this module
-    need not import Numba for it.
-    """
-    from numba.extending import register_jitable
-
-    while _unregistered:
-        register_jitable(_unregistered.pop())
-
+from collections.abc import Iterable
+from functools import cache
 
 # ---- from one value to another
 
 
-@_jitable
 def interpolate(start: float, end: float, fraction: float) -> float:
     """Return the value at a fraction of the way from one value to another.
 
@@ -61,7 +37,6 @@ def interpolate(start: float, end: float, fraction: float) -> float:
     return start * (1.0 - fraction) + end * fraction  # exact at both ends, however far apart
 
 
-@_jitable
 def ease(fraction: float, shape: str = "cos") -> float:
     """Bend a fraction of time into the fraction of a way that is done by then; 0 and 1 stay.
 
@@ -88,7 +63,6 @@ def ease(fraction: float, shape: str = "cos") -> float:
 # ---- decays
 
 
-@_jitable
 def step_decay(step: float, step_size: int, gamma: float = 0.1) -> float:
     r"""Decay at regular intervals, :math:`\gamma^{\lfloor t / s \rfloor}`.
 
@@ -109,7 +83,6 @@ def step_decay(step: float, step_size: int, gamma: float = 0.1) -> float:
     return float(gamma ** (step // step_size))
 
 
-@_jitable
 def multi_step(step: float, milestones: Iterable[float], gamma: float = 0.1) -> float:
     r"""Decay at milestones, :math:`\gamma^n` after :math:`n` of them.
 
@@ -134,7 +107,6 @@ def multi_step(step: float, milestones: Iterable[float], gamma: float = 0.1) -> 
     return float(gamma**passed)
 
 
-@_jitable
 def constant(step: float, factor: float = 1 / 3, total_iters: float = 5) -> float:
     """Stay at a factor, then go to 1 at once.
 
@@ -155,7 +127,6 @@ def constant(step: float, factor: float = 1 / 3, total_iters: float = 5) -> floa
     return float(factor) if step < total_iters else 1.0
 
 
-@_jitable
 def linear(step: float, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: float = 5) -> float:
     """Go along a straight line, then stay.
 
@@ -178,7 +149,6 @@ def linear(step: float, start_factor: float = 1 / 3, end_factor: float = 1.0, to
     return interpolate(start_factor, end_factor, step / total_iters)
 
 
-@_jitable
 def exponential(step: float, gamma: float) -> float:
     r"""Decay at each step, :math:`\gamma^t`.
 
@@ -197,7 +167,6 @@ def exponential(step: float, gamma: float) -> float:
     return float(gamma**step)
 
 
-@_jitable
 def polynomial(step: float, total_iters: float = 5, power: float = 1.0) -> float:
     r"""Go to 0 along a power, :math:`(1 - t / T)^p`, and stay there.
 
@@ -218,7 +187,6 @@ def polynomial(step: float, total_iters: float = 5, power: float = 1.0) -> float
     return float((1.0 - min(step, total_iters) / total_iters) ** power)
 
 
-@_jitable
 def inverse_sqrt(step: float, warmup_steps: float, start_factor: float = 0.01) -> float:
     r"""Warm up along a straight line, then decay as :math:`\sqrt{w / t}` [1]_.
 
@@ -248,7 +216,6 @@ def inverse_sqrt(step: float, warmup_steps: float, start_factor: float = 0.01) -
 # ---- cosines
 
 
-@_jitable
 def cosine_annealing(step: float, T_max: float) -> float:
     r"""Swing between 1 and 0, :math:`(1 + \cos(\pi t / T)) / 2` [1]_.
 
@@ -273,7 +240,6 @@ def cosine_annealing(step: float, T_max: float) -> float:
     return (1.0 + math.cos(math.pi * (step / T_max))) / 2.0
 
 
-@_jitable
 def position_in_period(step: float, T_0: int, T_mult: int = 1) -> tuple[float, int]:
     """Return how far a step is in its period, and the length of that, for periods that grow by a factor.
 
@@ -299,7 +265,6 @@ def position_in_period(step: float, T_0: int, T_mult: int = 1) -> tuple[float, i
     return step, T_0
 
 
-@_jitable
 def cosine_warm_restarts(step: float, T_0: int, T_mult: int = 1) -> float:
     """Go from 1 to 0 along half a cosine again and again, each period longer than the one before [1]_.
 
@@ -326,7 +291,6 @@ def cosine_warm_restarts(step: float, T_0: int, T_mult: int = 1) -> float:
     return cosine_annealing(position, length)
 
 
-@_jitable
 def warmup_cosine(
     step: float, warmup_steps: float, total_steps: float, start_factor: float = 0.01, end_factor: float = 0.0
 ) -> float:
@@ -351,7 +315,6 @@ def warmup_cosine(
     return warmup_stable_decay(step, warmup_steps, 0, total_steps - warmup_steps, start_factor, end_factor, "cos")
 
 
-@_jitable
 def warmup_stable_decay(
     step: float,
     warmup_steps: float,
@@ -397,7 +360,6 @@ def warmup_stable_decay(
 # ---- cycles
 
 
-@_jitable
 def triangle(step: float, step_size_up: float, step_size_down: float) -> tuple[int, float]:
     """Return the number of the cycle, counted from 1, and the height of a triangular wave from 0 to 1 and back.
 
@@ -419,7 +381,6 @@ def triangle(step: float, step_size_up: float, step_size_down: float) -> tuple[i
     return int(step // length) + 1, height
 
 
-@_jitable
 def cyclic(
     step: float,
     step_size_up: float = 2000,
@@ -459,7 +420,6 @@ def cyclic(
     return height
 
 
-@_jitable
 def one_cycle_phase(
     step: float, total_steps: int, pct_start: float = 0.3, three_phase: bool = False
 ) -> tuple[int, float]:
@@ -491,7 +451,6 @@ def one_cycle_phase(
     return phase, (step - start) / (end - start)
 
 
-@_jitable
 def one_cycle(
     step: float,
     total_steps: int,
@@ -535,6 +494,20 @@ def one_cycle(
     start = first if phase % 2 == 0 else 1.0
     end = 1.0 if phase == 0 else first if three_phase and phase == 1 else first / final_div_factor
     return interpolate(start, end, ease(fraction, anneal_strategy))
+
+
+@cache
+def register_with_numba() -> None:
+    """Let code compiled by Numba call every function above, which stays an ordinary function for Python.
+
+    Numba calls this when its first function is decorated, by the entry point in pyproject.toml. Importing this module
+    need not import Numba for it.
+    """
+    from numba.extending import register_jitable
+
+    for value in list(globals().values()):
+        if getattr(value, "__module__", None) == __name__ and value is not register_with_numba:
+            register_jitable(value)
 
 
 if "numba" in sys.modules:  # its first function may have been decorated already

@@ -64,12 +64,7 @@ class Adadelta(ElementwiseOptimizer):
 
     rule = adadelta
     torch_flags = ("capturable", "maximize", "differentiable")
-    options: ClassVar = {
-        "lr": LR,
-        "rho": Number("rho value", low=0, high=1),
-        "eps": EPS,
-        "weight_decay": WEIGHT_DECAY,
-    }
+    options: ClassVar = dict(lr=LR, rho=Number("rho value", low=0, high=1), eps=EPS, weight_decay=WEIGHT_DECAY)
 
     def __init__(
         self,

@@ -63,13 +63,13 @@ class Adagrad(ElementwiseOptimizer):
 
     rule = adagrad
     torch_flags = ("maximize", "differentiable", "fused")
-    options: ClassVar = {
-        "lr": LR,
-        "lr_decay": Number("lr_decay value", low=0),
-        "weight_decay": WEIGHT_DECAY,
-        "initial_accumulator_value": Number("initial_accumulator_value value", low=0),
-        "eps": EPS,
-    }
+    options: ClassVar = dict(
+        lr=LR,
+        lr_decay=Number("lr_decay value", low=0),
+        weight_decay=WEIGHT_DECAY,
+        initial_accumulator_value=Number("initial_accumulator_value value", low=0),
+        eps=EPS,
+    )
 
     def __init__(
         self,

@@ -85,14 +85,9 @@ class Adam(ElementwiseOptimizer):
     """
 
     torch_flags = ("foreach", "maximize", "capturable", "differentiable", "fused")
-    options: ClassVar = {
-        "lr": LR,
-        "betas": BETAS,
-        "eps": EPS,
-        "weight_decay": WEIGHT_DECAY,
-        "amsgrad": flag,
-        "decoupled_weight_decay": flag,
-    }
+    options: ClassVar = dict(
+        lr=LR, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY, amsgrad=flag, decoupled_weight_decay=flag
+    )
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class Adamax(ElementwiseOptimizer):
 
     rule = adamax
     torch_flags = ("maximize", "differentiable", "capturable")
-    options: ClassVar = {"lr": LR, "betas": BETAS, "eps": EPS, "weight_decay": WEIGHT_DECAY}
+    options: ClassVar = dict(lr=LR, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY)
 
     def __init__(
         self,

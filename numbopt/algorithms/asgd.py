@@ -64,13 +64,13 @@ class ASGD(ElementwiseOptimizer):
 
     rule = asgd
     clock_names = ("step", "eta", "mu")
-    options: ClassVar = {
-        "lr": LR,
-        "lambd": Number("lambd value"),
-        "alpha": Number("alpha value"),
-        "t0": Number("t0 value", finite=False),
-        "weight_decay": WEIGHT_DECAY,
-    }
+    options: ClassVar = dict(
+        lr=LR,
+        lambd=Number("lambd value"),
+        alpha=Number("alpha value"),
+        t0=Number("t0 value", finite=False),
+        weight_decay=WEIGHT_DECAY,
+    )
 
     def __init__(
         self,

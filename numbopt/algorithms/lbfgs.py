@@ -73,11 +73,9 @@ class LBFGS(VectorOptimizer):
     'no element of the gradient exceeds tolerance_grad'
     """
 
-    options: ClassVar = {
-        **VectorOptimizer.options,
-        "history_size": integer(low=1),
-        "line_search_fn": one_of(None, "strong_wolfe"),
-    }
+    options: ClassVar = dict(
+        VectorOptimizer.options, history_size=integer(low=1), line_search_fn=one_of(None, "strong_wolfe")
+    )
 
     def __init__(
         self,

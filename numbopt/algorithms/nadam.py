@@ -73,14 +73,14 @@ class NAdam(ElementwiseOptimizer):
     rule = nadam
     clock_names = ("step", "mu_product")
     torch_flags = ("foreach", "maximize", "capturable", "differentiable")
-    options: ClassVar = {
-        "lr": LR,
-        "betas": BETAS,
-        "eps": EPS,
-        "weight_decay": WEIGHT_DECAY,
-        "momentum_decay": Number("momentum_decay value", low=0),
-        "decoupled_weight_decay": flag,
-    }
+    options: ClassVar = dict(
+        lr=LR,
+        betas=BETAS,
+        eps=EPS,
+        weight_decay=WEIGHT_DECAY,
+        momentum_decay=Number("momentum_decay value", low=0),
+        decoupled_weight_decay=flag,
+    )
 
     def __init__(
         self,

@@ -53,10 +53,7 @@ class NonlinearCG(VectorOptimizer):
     True
     """
 
-    options: ClassVar = {
-        **VectorOptimizer.options,
-        "direction": one_of("dai-kou", "hager-zhang", "polak-ribiere"),
-    }
+    options: ClassVar = dict(VectorOptimizer.options, direction=one_of(*qn.CONJUGATE))
 
     def __init__(
         self,

@@ -67,13 +67,7 @@ class RAdam(ElementwiseOptimizer):
 
     rule = radam
     torch_flags = ("foreach", "maximize", "capturable", "differentiable")
-    options: ClassVar = {
-        "lr": LR,
-        "betas": BETAS,
-        "eps": EPS,
-        "weight_decay": WEIGHT_DECAY,
-        "decoupled_weight_decay": flag,
-    }
+    options: ClassVar = dict(lr=LR, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY, decoupled_weight_decay=flag)
 
     def __init__(
         self,

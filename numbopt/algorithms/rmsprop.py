@@ -101,14 +101,9 @@ class RMSprop(ElementwiseOptimizer):
     True
     """
 
-    options: ClassVar = {
-        "lr": LR,
-        "alpha": Number("alpha value", low=0),
-        "eps": EPS,
-        "weight_decay": WEIGHT_DECAY,
-        "momentum": MOMENTUM,
-        "centered": flag,
-    }
+    options: ClassVar = dict(
+        lr=LR, alpha=Number("alpha value", low=0), eps=EPS, weight_decay=WEIGHT_DECAY, momentum=MOMENTUM, centered=flag
+    )
 
     def __init__(
         self,

@@ -68,11 +68,11 @@ class Rprop(ElementwiseOptimizer):
 
     rule = rprop
     torch_flags = ("capturable", "foreach", "maximize", "differentiable")
-    options: ClassVar = {
-        "lr": LR,
-        "etas": Pair(Number("eta values"), Number("eta values")),
-        "step_sizes": Pair(Number("smallest step size", low=0), Number("largest step size", low=0, finite=False)),
-    }
+    options: ClassVar = dict(
+        lr=LR,
+        etas=Pair(Number("eta values"), Number("eta values")),
+        step_sizes=Pair(Number("smallest step size", low=0), Number("largest step size", low=0, finite=False)),
+    )
 
     def __init__(
         self,

@@ -71,13 +71,9 @@ class SGD(ElementwiseOptimizer):
     """
 
     torch_flags = ("maximize", "foreach", "differentiable", "fused")
-    options: ClassVar = {
-        "lr": LR,
-        "momentum": MOMENTUM,
-        "dampening": Number("dampening value"),
-        "weight_decay": WEIGHT_DECAY,
-        "nesterov": flag,
-    }
+    options: ClassVar = dict(
+        lr=LR, momentum=MOMENTUM, dampening=Number("dampening value"), weight_decay=WEIGHT_DECAY, nesterov=flag
+    )
     clock_names = ()  # torch keeps no step; the clock says whether the running sum has begun
 
     def __init__(

@@ -1,8 +1,8 @@
 """Schedulers: they write the values of schedules into an optimizer's groups, epoch by epoch.
 
 Names, arguments and values are those of ``torch.optim.lr_scheduler``, with ``SWALR`` of ``torch.optim.swa_utils``.
-numbopt adds `WarmupCosineLR`, `WarmupStableDecayLR`, `InverseSquareRootLR`, `FactorLR` as a base of your own
-schedulers, and `ParamScheduler` for any other option of a group. The formulas are in `numbopt.schedules`.
+numbopt adds `WarmupCosineLR`, `WarmupStableDecayLR` and `InverseSquareRootLR`, `ParamScheduler` for any other option of
+a group, and `FactorLR`, a base class for your own schedulers. The formulas are in `numbopt.schedules`.
 """
 
 from numbopt.lr_scheduler.base import EPOCH_DEPRECATION_WARNING, LRScheduler, Scheduler

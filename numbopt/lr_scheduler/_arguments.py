@@ -10,29 +10,27 @@ from numbopt.options import as_float, as_integer
 
 
 def check_is_optimizer(optimizer: Any) -> None:
-    """Refuse what is not an optimizer."""
+    """Raise a TypeError if ``optimizer`` is not an optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{type(optimizer).__name__} is not an Optimizer; pass one of numbopt, such as numbopt.SGD")
 
 
 def integer(name: str, value: Any, low: int = 1) -> int:
-    """Return an integer that is not below ``low``."""
+    """Return an integer that is at least ``low``."""
     kind = {0: "non-negative integer", 1: "positive integer"}.get(low, f"integer >= {low}")
     return as_integer(name, value, low, f"Expected {kind} {name}, but got {value}")
 
 
-def number(name: str, value: Any, low: float = 0.0, high: float = math.inf, *, positive: bool = False) -> float:
-    """Return a finite number between ``low`` and ``high``, not 0 where it has to be positive."""
+def number(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return a finite number that is not negative, and not 0 if it must be positive."""
     result = as_float(name, value)
-    if not low <= result <= high or not math.isfinite(result) or (positive and result == 0):  # NaN is not between
-        bounds = "positive" if positive else f">= {low:g}"
-        bounds += "" if high == math.inf else f" and <= {high:g}"
-        raise ValueError(f"{name} must be a finite number {bounds}, got {value}")
+    if not 0 <= result < math.inf or (positive and result == 0):  # NaN is not between them
+        raise ValueError(f"{name} must be a finite number {'> 0' if positive else '>= 0'}, got {value}")
     return result
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Return one of the choices."""
+    """Return ``value`` if it is one of the choices."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {' or '.join(map(repr, choices))}, instead got {value}")
     return value
@@ -52,10 +50,8 @@ def per_group(name: str, optimizer: Optimizer, value: Any) -> list[float]:
     if not isinstance(value, (list, tuple)):
         return [number(name, value)] * len(groups)
     if len(value) != len(groups):
-        raise ValueError(
-            f"{name} must have the same length as optimizer.param_groups. "
-            f"{name} has {len(value)} values, param_groups has {len(groups)}."
-        )
+        lengths = f"it has {len(value)} values for {len(groups)} groups"
+        raise ValueError(f"{name} must have the same length as optimizer.param_groups: {lengths}")
     return [number(f"{name}[{i}]", item) for i, item in enumerate(value)]
 
 
@@ -73,7 +69,5 @@ def function_per_group(name: str, optimizer: Optimizer, value: Any) -> list[Call
 
 
 def state_of_function(function: Any) -> dict[str, Any] | None:
-    """Return the attributes of a callable object; None for a plain function, which has nothing to restore."""
-    if function is None or isinstance(function, FunctionType):
-        return None
-    return dict(getattr(function, "__dict__", {}))
+    """Return the attributes of a callable object, or None for a plain function, which has nothing to restore."""
+    return None if isinstance(function, FunctionType) else dict(getattr(function, "__dict__", {}))

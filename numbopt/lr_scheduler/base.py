@@ -13,21 +13,24 @@ from numbopt.options import as_float
 
 EPOCH_DEPRECATION_WARNING = (
     "The epoch parameter of `scheduler.step()` is deprecated, as it is in torch: call `scheduler.step()` without it. "
-    "With it the closed form of the schedule is written, whatever changed the value before."
+    "With it, the closed form of the schedule is written, and earlier changes of the value are lost."
 )
 
-_HOW_TO = "See https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
+_WRONG_ORDER = (
+    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call `optimizer.step()` first, otherwise the "
+    "first value of the schedule is skipped. See https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
+)
 
 
 class Scheduler:
-    """Base of schedulers, which change the options of an optimizer's groups from epoch to epoch.
+    """Base class of schedulers. A scheduler changes the options of an optimizer's groups from epoch to epoch.
 
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     last_epoch : int
-        The epoch before the one to begin with.
+        The epoch before the first one. -1 begins a run.
 
     Attributes
     ----------
@@ -39,7 +42,7 @@ class Scheduler:
     """Attributes that are not part of the state dict."""
 
     functions: ClassVar[tuple[str, ...]] = ()
-    """Attributes that hold lists of functions. Of these, the state dict has only the attributes."""
+    """Attributes that hold lists of functions. The state dict has the attributes of these functions instead."""
 
     one_per_group: ClassVar[tuple[str, ...]] = ()
     """Attributes that hold lists with an entry for each group."""
@@ -52,7 +55,7 @@ class Scheduler:
         self.begin()
 
     def step(self, epoch: int | None = None) -> None:
-        """Go to the next epoch and write its values; to be called after ``optimizer.step()``.
+        """Go to the next epoch and write its values. Call it after ``optimizer.step()``.
 
         Parameters
         ----------
@@ -66,39 +69,31 @@ class Scheduler:
         self._step_count += 1
 
     def _check_order(self) -> None:
-        """Warn if this is the first step and the optimizer made none."""
+        """Warn if this is the first step of the scheduler and the optimizer has made none."""
         if self._step_count == 1 and self.optimizer.step_count == self._steps_before:
-            warnings.warn(
-                "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call `optimizer.step()` first, "
-                f"otherwise the first value of the schedule is skipped. {_HOW_TO}",
-                UserWarning,
-                stacklevel=3,
-            )
+            warnings.warn(_WRONG_ORDER, UserWarning, stacklevel=3)
 
     def begin(self) -> None:
-        """Write the values of the first epoch; a scheduler of which this one is a part does so again."""
+        """Write the values of the first epoch. `SequentialLR` and `ChainedScheduler` call it again for their parts."""
         self._step_count = 0  # tells `_write` that this is the beginning
         self._go_to(None)
         self._step_count = 1
 
     def rewind(self) -> None:
-        """Go back to before the first epoch and write nothing; `begin` is next."""
+        """Go back to before the first epoch and write nothing. Call `begin` next."""
         self.last_epoch = -1
 
     def restart(self) -> None:
-        """Write the values of epoch 0 in the middle of a run, as a part of a `SequentialLR` whose turn has come."""
+        """Write the values of epoch 0 in the middle of a run. `SequentialLR` calls it when the turn of a part comes."""
         self._go_to(0)
 
     def _go_to(self, epoch: int | None) -> None:
-        """Write the values of an epoch, by default the next; if that fails the epoch stays as it was."""
+        """Write the values of an epoch, by default of the next one. If that fails, ``last_epoch`` stays as it was."""
         groups = len(self.optimizer.param_groups)
         for name in self.one_per_group:
-            count = len(getattr(self, name))
-            if count != groups:
-                raise ValueError(
-                    f"{type(self).__name__}.{name} has {count} entries for {groups} param groups; append one for each "
-                    "group that was added, or make a new scheduler"
-                )
+            if (count := len(getattr(self, name))) != groups:
+                lengths = f"{type(self).__name__}.{name} has {count} entries for {groups} param groups"
+                raise ValueError(f"{lengths}; append one for each added group, or make a new scheduler")
         before = self.last_epoch
         self.last_epoch = before + 1 if epoch is None else integer("epoch", epoch, low=0)
         try:
@@ -108,16 +103,18 @@ class Scheduler:
             raise
 
     def _write(self, *, jumped: bool) -> None:
-        """Write the values of ``last_epoch``; ``jumped``: the epoch that was written last may be any other one."""
+        """Write the values of ``last_epoch``. ``jumped`` says that the values in the groups may be of any epoch."""
         raise NotImplementedError(f"{type(self).__name__} must implement _write")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to continue as plain values; the values in the groups belong to the optimizer.
+        """Return everything that is needed to continue, as plain values.
+
+        The values in the groups are part of the optimizer's state dict.
 
         Returns
         -------
         dict
-            Copies, without the optimizer and without functions. Of callable objects there are the attributes.
+            Copies, without the optimizer and without functions. Callable objects are replaced by their attributes.
         """
         state = {key: value for key, value in vars(self).items() if key not in self.unsaved}
         for key in self.functions:
@@ -125,17 +122,17 @@ class Scheduler:
         return copy.deepcopy(state)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned, here or in a scheduler with other arguments.
+        """Continue from a state that `state_dict` returned here or in a scheduler with other arguments.
 
         Parameters
         ----------
         state_dict : dict
-            The state, which is copied.
+            The state. It is copied.
 
         Raises
         ------
         ValueError
-            If it comes from another kind of scheduler; nothing has changed then.
+            If the state comes from another kind of scheduler. Nothing has changed then.
         """
         missing = [key for key in self.state_dict() if key not in state_dict and not key.startswith("_")]
         if missing:
@@ -152,20 +149,20 @@ class Scheduler:
 
 
 class LRScheduler(Scheduler):
-    """Base of schedulers of the learning rate; a subclass defines `get_lr`.
+    """Base class of schedulers of the learning rate. A subclass defines `get_lr`.
 
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     last_epoch : int
-        The epoch before the one to begin with. From 0 on this resumes a run: the groups must have an
-        ``"initial_lr"``, as they have in the state dict of an optimizer that was scheduled before.
+        The epoch before the first one. -1 begins a run. A value of 0 or more resumes a run: each group must have an
+        ``"initial_lr"``, as the groups in the state dict of a scheduled optimizer have.
 
     Attributes
     ----------
     base_lrs : list of float
-        The ``"initial_lr"`` of each group: the learning rate it had when it was first scheduled.
+        The ``"initial_lr"`` of each group: the learning rate that the group had when it was first scheduled.
 
     Raises
     ------
@@ -197,10 +194,9 @@ class LRScheduler(Scheduler):
             if self.last_epoch == -1:
                 initial_lr(group)
             elif "initial_lr" not in group:
-                raise KeyError(
-                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with "
-                    "last_epoch >= 0; load the optimizer's state dict first, or leave last_epoch at -1"
-                )
+                missing = f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler"
+                remedy = "load the optimizer's state dict first, or leave last_epoch at -1"
+                raise KeyError(f"{missing} with last_epoch >= 0; {remedy}")
         super().begin()
 
     def get_last_lr(self) -> list[float]:
@@ -208,30 +204,25 @@ class LRScheduler(Scheduler):
         return list(self._last_lr)
 
     def get_lr(self) -> list[float]:
-        """Return the learning rates to be written for ``last_epoch``, one for each group.
+        """Return the learning rates that `step` is about to write for ``last_epoch``, one for each group.
 
-        Meant for `step`. It builds on the learning rates of the epoch before: outside `step` use `get_last_lr`.
+        They are computed from the learning rates of the epoch before. Outside `step`, use `get_last_lr`.
         """
         if not self._within_step:
-            warnings.warn(
-                "get_lr() computes the next learning rate. To get the last learning rate computed by the scheduler, "
-                "please use `get_last_lr()`.",
-                UserWarning,
-                stacklevel=2,
-            )
+            warnings.warn("To get the last learning rates, please use `get_last_lr()`.", UserWarning, stacklevel=2)
         return self._next_lrs()
 
     def _next_lrs(self) -> list[float]:
-        """Do what `get_lr` says."""
+        """Return what `get_lr` returns, without its warning."""
         raise NotImplementedError(f"{type(self).__name__} must define get_lr")
 
     def _get_closed_form_lr(self) -> list[float]:
-        """Return the learning rates for ``last_epoch`` from ``base_lrs`` alone, where a formula gives them."""
+        """Return the learning rates for ``last_epoch``, from ``base_lrs`` alone if there is a formula for them."""
         return self.get_lr()
 
     def _write(self, *, jumped: bool) -> None:
         groups = self.optimizer.param_groups
-        if len(self.base_lrs) < len(groups):  # at first those of all groups are missing, later those that were added
+        if len(self.base_lrs) < len(groups):  # all groups in the first call, later those that were added
             self.base_lrs = [*self.base_lrs, *map(initial_lr, groups[len(self.base_lrs) :])]
         self._within_step = True
         try:
@@ -248,16 +239,16 @@ class LRScheduler(Scheduler):
 
 
 def _plain(lr: Any) -> float:
-    return lr if type(lr) is float else as_float("lr", lr)  # most are floats, and the check is slow
+    return lr if type(lr) is float else as_float("lr", lr)  # most learning rates are floats, and `as_float` is slow
 
 
 def initial_lr(group: dict[str, Any]) -> float:
-    """Return the learning rate that a group had when it was first scheduled, or note the one it has now."""
+    """Return the ``"initial_lr"`` of a group. Before the first schedule, that is the present learning rate."""
     return _plain(group.setdefault("initial_lr", _plain(group["lr"])))
 
 
 def write(group: dict[str, Any], name: str, value: Any) -> Any:
-    """Set an option of a group and return it. An array is filled, not replaced, because the user may hold it."""
+    """Set an option of a group and return it. An array is filled, not replaced: the user may hold a reference to it."""
     if isinstance(group[name], np.ndarray):
         group[name][...] = value
         return group[name]

@@ -1,4 +1,4 @@
-"""Schedulers made of schedulers."""
+"""Schedulers that consist of other schedulers."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from numbopt.optimizer import Optimizer
 
 
 class _Compound(LRScheduler):
-    """A scheduler that lets its parts write."""
+    """A scheduler whose parts, other schedulers, write the values."""
 
     unsaved: ClassVar = LRScheduler.unsaved | {"_schedulers"}
     _schedulers: list[Any]
@@ -23,22 +23,17 @@ class _Compound(LRScheduler):
         if not schedulers:
             raise ValueError(f"{name} expects at least one scheduler, but got no scheduler.")
         for i, scheduler in enumerate(schedulers):
+            kind = type(scheduler).__name__
             if not isinstance(scheduler, Scheduler):
-                raise TypeError(
-                    f"{name} at index {i} should have `optimizer` as its attribute, but got "
-                    f"{type(scheduler).__name__}; pass schedulers of numbopt.lr_scheduler"
-                )
+                hint = "pass schedulers of numbopt.lr_scheduler"
+                raise TypeError(f"{name} at index {i} should have `optimizer` as its attribute, but got {kind}; {hint}")
             if isinstance(scheduler, ReduceLROnPlateau):
-                raise ValueError(
-                    f"{name} does not support `ReduceLROnPlateau` scheduler, whose step needs a metric, but got one "
-                    f"at index {i}; step it by itself"
-                )
+                hint = "step it separately, because its step needs a metric"
+                raise ValueError(f"{name} does not support `ReduceLROnPlateau`, but got one at index {i}; {hint}")
             optimizer = optimizer or scheduler.optimizer
             if scheduler.optimizer is not optimizer:
-                raise ValueError(
-                    f"{name} expects all schedulers to belong to the same optimizer, but the one at index {i}, "
-                    f"{type(scheduler).__name__}, has another"
-                )
+                other = f"the {kind} at index {i} has another one"
+                raise ValueError(f"{name} expects all schedulers to belong to the same optimizer, but {other}")
         self.optimizer, self._schedulers = schedulers[0].optimizer, list(schedulers)
 
     def rewind(self) -> None:
@@ -47,7 +42,7 @@ class _Compound(LRScheduler):
             scheduler.rewind()
 
     def restart(self) -> None:
-        """Begin again from the base learning rates; see `Scheduler.restart`."""
+        """Write the base learning rates and begin with them; see `Scheduler.restart`."""
         for group in self.optimizer.param_groups:
             if "initial_lr" in group:
                 write(group, "lr", group["initial_lr"])
@@ -55,11 +50,11 @@ class _Compound(LRScheduler):
         self.begin()
 
     def get_lr(self) -> NoReturn:
-        """Refuse: the parts compute the learning rates."""
+        """Raise an error: the parts compute the learning rates."""
         raise NotImplementedError(f"{type(self).__name__} has no get_lr(); use get_last_lr()")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to continue, with the state dicts of the parts as ``"_schedulers"``."""
+        """Return everything that is needed to continue, with the state dicts of the parts as ``"_schedulers"``."""
         return {**super().state_dict(), "_schedulers": [part.state_dict() for part in self._schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -68,17 +63,18 @@ class _Compound(LRScheduler):
         Parameters
         ----------
         state_dict : dict
-            The state, which is copied.
+            The state. It is copied.
 
         Raises
         ------
         ValueError
-            If it comes from another kind of scheduler.
+            If the state comes from another kind of scheduler.
         """
-        states = state_dict.get("_schedulers")
-        if states is None or len(states) != len(self._schedulers):
-            found = "no" if states is None else len(states)
-            raise ValueError(f"the state dict has {found} _schedulers for {len(self._schedulers)} in this scheduler")
+        states = state_dict.get("_schedulers", ())
+        if len(states) != len(self._schedulers):
+            raise ValueError(
+                f"the state dict has {len(states)} _schedulers, this scheduler has {len(self._schedulers)}"
+            )
         super().load_state_dict(state_dict)
         for part, state in zip(self._schedulers, states, strict=True):
             part.load_state_dict(state)
@@ -92,11 +88,11 @@ class SequentialLR(_Compound):
     optimizer : Optimizer
         The optimizer of all the schedulers.
     schedulers : list of LRScheduler
-        The schedulers in their order. Each starts at its own epoch 0 from the base learning rate.
+        The schedulers in their order. Each begins at its own epoch 0 with the base learning rate.
     milestones : list of int
-        The epochs at which the second and each later one takes over, in ascending order.
+        The epochs at which the second scheduler and each later one take over, in ascending order.
     last_epoch : int
-        Only -1: to continue a run, load the state dict.
+        Must be -1. To continue a run, load the state dict.
 
     Examples
     --------
@@ -122,22 +118,17 @@ class SequentialLR(_Compound):
         super().__init__(schedulers, optimizer)
         for i, scheduler in enumerate(schedulers):
             if not isinstance(scheduler, LRScheduler):
-                raise TypeError(
-                    f"SequentialLR expects schedulers of the learning rate, but got {type(scheduler).__name__} at "
-                    f"index {i}; step it by itself, or with ChainedScheduler"
-                )
+                got = f"{type(scheduler).__name__} at index {i}; step it separately, or with ChainedScheduler"
+                raise TypeError(f"SequentialLR expects schedulers of the learning rate, but got {got}")
         self._milestones = integers("milestones", milestones, low=0)
         if len(self._milestones) != len(schedulers) - 1:
-            raise ValueError(
-                "Sequential Schedulers expects number of schedulers provided to be one more than the number of "
-                f"milestone points, but got number of schedulers {len(schedulers)} and the number of milestones to be "
-                f"equal to {len(self._milestones)}"
-            )
+            got = f"{len(schedulers)} schedulers and {len(self._milestones)} milestones"
+            raise ValueError(f"schedulers must be one more than the number of milestone points, but got {got}")
         if sorted(set(self._milestones)) != self._milestones:
             raise ValueError(f"milestones must be ascending, got {milestones}")
         if last_epoch != -1:
             raise ValueError(f"last_epoch must be -1, got {last_epoch}; to continue a run use load_state_dict")
-        self.restart()  # undoes what the constructors of the parts wrote
+        self.restart()  # the constructors of the parts wrote learning rates; this takes them back
 
     def begin(self) -> None:
         """Begin with the first part; see `Scheduler.begin`."""
@@ -149,7 +140,7 @@ class SequentialLR(_Compound):
         return self._schedulers[bisect_right(self._milestones, self.last_epoch)]
 
     def step(self) -> None:  # type: ignore[override]
-        """Go to the next epoch and write its learning rates; to be called after ``optimizer.step()``."""
+        """Go to the next epoch and write its learning rates. Call it after ``optimizer.step()``."""
         self.last_epoch += 1
         if self.last_epoch in self._milestones:
             self._active().restart()
@@ -159,7 +150,7 @@ class SequentialLR(_Compound):
 
 
 class ChainedScheduler(_Compound):
-    """Step several schedulers together. Where each multiplies the learning rate, their factors multiply.
+    """Step several schedulers together. If all of them multiply the learning rate, their factors multiply.
 
     Parameters
     ----------
@@ -195,7 +186,7 @@ class ChainedScheduler(_Compound):
         self._last_lr = self._current_lrs()
 
     def step(self) -> None:  # type: ignore[override]
-        """Step all of them; to be called after ``optimizer.step()``."""
+        """Step all parts. Call it after ``optimizer.step()``."""
         for scheduler in self._schedulers:
             scheduler.step()
         self._last_lr = self._current_lrs()

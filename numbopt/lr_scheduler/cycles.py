@@ -1,4 +1,4 @@
-"""Schedulers that cycle: the learning rate up and down, momentum down and up."""
+"""Schedulers of cycles, in which the learning rate goes up and down and momentum goes down and up."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     T_0 : int
         Number of epochs before the first restart.
     T_mult : int
-        How many times longer each period is than the one before.
+        Each period is longer than the one before by this factor.
     eta_min : float
         The smallest learning rate.
     last_epoch : int
@@ -31,7 +31,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Attributes
     ----------
     T_cur, T_i : float, int
-        Epochs since the last restart, and from that to the next one.
+        The number of epochs since the last restart, and the length of the present period.
 
     See Also
     --------
@@ -49,7 +49,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def step(self, epoch: float | None = None) -> None:
-        """Go to the next epoch and write its learning rates; to be called after ``optimizer.step()``.
+        """Go to the next epoch and write its learning rates. Call it after ``optimizer.step()``.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def _go_to(self, epoch: float | None) -> None:
         if epoch is None:
-            epoch = self.last_epoch + 1 + self.T_cur % 1  # a fraction that was set stays
+            epoch = self.last_epoch + 1 + self.T_cur % 1  # the fraction of an epoch that was given earlier stays
         self.T_cur, self.T_i = schedules.position_in_period(epoch, self.T_0, self.T_mult)
         super()._go_to(math.floor(epoch))
 
@@ -75,7 +75,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class _WithMomentum(LRScheduler):
-    """A scheduler that may also cycle momentum, or what takes its place in Adam, the first of the betas."""
+    """A scheduler that can also cycle momentum, or the first of the betas, which is Adam's momentum."""
 
     cycle_momentum: bool
     use_beta1: bool
@@ -86,10 +86,8 @@ class _WithMomentum(LRScheduler):
         """Check that momentum can be cycled; return its lowest and its highest value for each group."""
         self.cycle_momentum, self.use_beta1 = bool(cycle_momentum), "betas" in optimizer.defaults
         if cycle_momentum and not self.use_beta1 and "momentum" not in optimizer.defaults:
-            raise ValueError(
-                "optimizer must support momentum or beta1 with `cycle_momentum` option enabled; "
-                f"{type(optimizer).__name__} does not, give cycle_momentum=False"
-            )
+            remedy = f"{type(optimizer).__name__} does not, give cycle_momentum=False"
+            raise ValueError(f"optimizer must support momentum or beta1 with `cycle_momentum` option enabled; {remedy}")
         return per_group("base_momentum", optimizer, base), per_group("max_momentum", optimizer, highest)
 
     def _note_momentums(self, base: list[float], highest: list[float]) -> None:
@@ -119,7 +117,7 @@ class CyclicLR(_WithMomentum):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     base_lr, max_lr : float or list of float
         The bounds; one for all groups or one for each.
     step_size_up, step_size_down : float
@@ -187,7 +185,7 @@ class CyclicLR(_WithMomentum):
         super().__init__(optimizer, last_epoch)
 
     def _height(self) -> float:
-        """Return how far up the learning rate is, 0 to 1 unless ``scale_fn`` says otherwise."""
+        """Return the height of the cycle, from 0 for the base values to 1 unless ``scale_fn`` says otherwise."""
         epoch = self.last_epoch
         if not self._scale_fns:
             return schedules.cyclic(epoch, self.step_size_up, self.step_size_down, self.mode, self.gamma)
@@ -212,13 +210,13 @@ class OneCycleLR(_WithMomentum):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     max_lr : float or list of float
         The highest learning rate; one for all groups or one for each.
     total_steps : int, optional
         Number of steps of the cycle.
     epochs, steps_per_epoch : int, optional
-        Their product may be given instead of ``total_steps``.
+        Number of epochs, and number of steps in each. Their product is an alternative to ``total_steps``.
     pct_start : float
         Part of the steps, from 0 to 1, in which the learning rate rises.
     anneal_strategy : {"cos", "linear"}
@@ -239,7 +237,7 @@ class OneCycleLR(_WithMomentum):
     Raises
     ------
     ValueError
-        If an argument is not as above; from ``step``, if it goes past the end.
+        If an argument is not as above. `step` raises it after the end of the cycle.
 
     See Also
     --------
@@ -295,10 +293,8 @@ class OneCycleLR(_WithMomentum):
 
     def _next_lrs(self) -> list[float]:
         if self.last_epoch > self.total_steps:
-            raise ValueError(
-                f"Tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}; "
-                "make a new scheduler to go on"
-            )
+            total = f"The specified number of total steps is {self.total_steps}; make a new scheduler to go on"
+            raise ValueError(f"Tried to step {self.last_epoch} times. {total}")
         keys = ["initial_lr", "max_lr", "min_lr"] + ["base_momentum", "max_momentum"] * self.cycle_momentum
         for i, group in enumerate(self.optimizer.param_groups):
             missing = [key for key in keys if key not in group]

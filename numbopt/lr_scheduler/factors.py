@@ -10,10 +10,10 @@ from numbopt.schedules import interpolate
 
 
 def carried_on(value: float, base: float, floor: float, before: float, now: float) -> float:
-    """Return a value that followed a schedule, one epoch later.
+    """Return the value of the next epoch for a value that follows a schedule.
 
-    Only the change of the schedule's factor is applied, so that what others did to the value stays: a user's edit, or
-    a second scheduler, whose factors then multiply with these.
+    Only the change of the schedule's factor is applied. Other changes of the value stay, such as an edit by the user or
+    the factor of a second scheduler.
 
     Parameters
     ----------
@@ -27,27 +27,26 @@ def carried_on(value: float, base: float, floor: float, before: float, now: floa
         The factors at the epoch before and at this one.
     """
     if now == before:
-        return value  # not even rounding may change it
+        return value  # exactly: rounding must not change it
     if before == 0:
-        return value + (base - floor) * now  # nothing is left that could be multiplied
+        return value + (base - floor) * now  # a value without a multiple of the factor cannot be multiplied
     carried = interpolate(floor, value, now / before)
-    # A value that others pushed below the floor moves away from it as the factor grows. It must not become negative.
+    # A value that was pushed below the floor moves away from it as the factor grows. It must not become negative.
     return max(carried, 0.0) if value < floor else carried
 
 
 class FactorLR(LRScheduler):
-    """Base of schedulers that multiply the learning rate; a subclass defines `schedule`, a pure function of the epoch.
+    """Base class of schedulers that multiply the learning rate. A subclass defines `schedule`, a function of the epoch.
 
-    Each step multiplies the current learning rate by the change of the factor since the epoch before. Several such
-    schedulers on one optimizer therefore multiply, and a learning rate that is edited by hand goes on from there.
+    Each step multiplies the current learning rate by the change of the factor since the epoch before. Therefore the
+    factors of several such schedulers on one optimizer multiply, and a learning rate that you edit is the new start.
 
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     last_epoch : int
-        The epoch before the one to begin with, see `LRScheduler`. A resumed run goes on from the learning rates that
-        are in the groups.
+        See `LRScheduler`. A resumed run continues with the learning rates that are in the groups.
 
     Examples
     --------
@@ -76,7 +75,7 @@ class FactorLR(LRScheduler):
     def _next_lrs(self) -> list[float]:
         current, epoch = self._current_lrs(), self.last_epoch
         if self._step_count == 0 and epoch > 0:
-            return current  # resumed: the groups hold this epoch's values already
+            return current  # the run was resumed, and the groups hold the values of this epoch already
         before, now, floor = self.schedule(epoch - 1) if epoch > 0 else 1.0, self.schedule(epoch), self.floor
         return [carried_on(lr, base, floor, before, now) for lr, base in zip(current, self.base_lrs, strict=True)]
 
@@ -90,7 +89,7 @@ class StepLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     step_size : int
         Number of epochs between decays.
     gamma : float
@@ -134,9 +133,9 @@ class MultiStepLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     milestones : iterable of int
-        The epochs that decay; a milestone that is listed twice decays twice.
+        The epochs at which the learning rate decays. At a milestone that is listed twice it decays twice.
     gamma : float
         Factor of each decay.
     last_epoch : int
@@ -165,7 +164,7 @@ class ConstantLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     factor : float
         The factor, from 0 to 1.
     total_iters : int
@@ -182,10 +181,7 @@ class ConstantLR(FactorLR):
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
         if not 0 <= factor <= 1:
-            raise ValueError(
-                f"Constant multiplicative factor expected to be between 0 and 1. (factor={factor}; a larger "
-                "learning rate goes to the optimizer)"
-            )
+            raise ValueError(f"Constant multiplicative factor expected to be between 0 and 1. (factor={factor})")
         self.factor = float(factor)
         self.total_iters = integer("total_iters", total_iters, low=0)
         super().__init__(optimizer, last_epoch)
@@ -201,7 +197,7 @@ class LinearLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     start_factor : float
         Factor of the first epoch, above 0 and at most 1.
     end_factor : float
@@ -225,10 +221,8 @@ class LinearLR(FactorLR):
         last_epoch: int = -1,
     ) -> None:
         if not 0 < start_factor <= 1:
-            raise ValueError(
-                "Starting multiplicative factor expected to be greater than 0 and less or equal to 1. "
-                f"(start_factor={start_factor})"
-            )
+            bounds = "greater than 0 and less or equal to 1"
+            raise ValueError(f"Starting multiplicative factor expected to be {bounds}. (start_factor={start_factor})")
         if not 0 <= end_factor <= 1:
             raise ValueError(f"Ending multiplicative factor expected to be between 0 and 1. (end_factor={end_factor})")
         self.start_factor, self.end_factor = float(start_factor), float(end_factor)
@@ -246,7 +240,7 @@ class ExponentialLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     gamma : float
         Factor of each epoch.
     last_epoch : int
@@ -272,7 +266,7 @@ class PolynomialLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     total_iters : int
         The epoch at which the learning rate is 0.
     power : float
@@ -301,7 +295,7 @@ class CosineAnnealingLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     T_max : float
         Number of epochs to the minimum. After it the learning rate rises again.
     eta_min : float
@@ -335,13 +329,13 @@ class WarmupCosineLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     warmup_steps : int
         The epoch at which the warm-up has reached the base learning rate.
     total_steps : int
         The epoch at which the decay ends, larger than ``warmup_steps``.
     start_factor : float
-        Factor of the first epoch, above 0: a learning rate of 0 would lose the factors of other schedulers.
+        Factor of the first epoch, above 0: at a learning rate of 0, the factors of other schedulers would be lost.
     end_factor : float
         Factor from ``total_steps`` on.
     last_epoch : int
@@ -395,11 +389,11 @@ class WarmupStableDecayLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     warmup_steps, stable_steps, decay_steps : int
         Lengths of the three phases.
     start_factor : float
-        Factor of the first epoch, above 0: a learning rate of 0 would lose the factors of other schedulers.
+        Factor of the first epoch, above 0: at a learning rate of 0, the factors of other schedulers would be lost.
     end_factor : float
         Factor after the decay.
     decay_shape : {"linear", "cos", "sqrt"}
@@ -433,15 +427,8 @@ class WarmupStableDecayLR(FactorLR):
 
     def schedule(self, epoch: int) -> float:
         """Return the factor of an epoch."""
-        return schedules.warmup_stable_decay(
-            epoch,
-            self.warmup_steps,
-            self.stable_steps,
-            self.decay_steps,
-            self.start_factor,
-            self.end_factor,
-            self.decay_shape,
-        )
+        phases = self.warmup_steps, self.stable_steps, self.decay_steps
+        return schedules.warmup_stable_decay(epoch, *phases, self.start_factor, self.end_factor, self.decay_shape)
 
 
 class InverseSquareRootLR(FactorLR):
@@ -450,11 +437,11 @@ class InverseSquareRootLR(FactorLR):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     warmup_steps : int
         The epoch at which the base learning rate is reached, at least 1.
     start_factor : float
-        Factor of the first epoch, above 0: a learning rate of 0 would lose the factors of other schedulers.
+        Factor of the first epoch, above 0: at a learning rate of 0, the factors of other schedulers would be lost.
     last_epoch : int
         See `LRScheduler`.
 

@@ -1,4 +1,4 @@
-"""Schedulers that follow functions given by the user."""
+"""Schedulers that follow functions of the user."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -27,10 +27,10 @@ class LambdaLR(_ByFunctions):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     lr_lambda : callable or list of callable
-        A function from the epoch to a factor, or a list with one for each group. The functions of `numbopt.schedules`
-        will do. Of callable objects, the attributes are part of the state dict.
+        A function from the epoch to a factor, such as one of `numbopt.schedules`, or a list with one for each group.
+        The attributes of callable objects are part of the state dict.
     last_epoch : int
         See `LRScheduler`.
 
@@ -56,7 +56,7 @@ class MultiplicativeLR(_ByFunctions):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     lr_lambda : callable or list of callable
         A function from the epoch to a factor, or a list, see `LambdaLR`.
     last_epoch : int
@@ -76,13 +76,13 @@ class ParamScheduler(Scheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     name : str
         Key of the option, for example ``"weight_decay"``.
     schedule : callable or list of callable
         A function from the epoch to a factor of the value that the group has now, or a list with one for each group.
     relative : bool
-        False if the function returns the value itself, which options that are not numbers need, such as betas.
+        False if the function returns the value itself. Options that are not numbers, such as betas, need False.
 
     Attributes
     ----------
@@ -96,8 +96,8 @@ class ParamScheduler(Scheduler):
 
     Notes
     -----
-    The optimizer checks the values at its next step, as it does for values that are set by hand.
-    To continue a run, load the state dict: the values in the groups are no longer the base ones then.
+    The optimizer checks the values at its next step, as it checks values that you set.
+    To continue a run, load the state dict, because the groups no longer hold the base values.
 
     Examples
     --------
@@ -153,7 +153,7 @@ class ParamScheduler(Scheduler):
 
 
 def plain(value: Any) -> Any:
-    """Return ``value``, or the content of an array, which later changes of the array do not reach."""
+    """Return ``value``, or a copy of the content if it is an array, which may change later."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 

@@ -1,4 +1,4 @@
-"""The scheduler that looks at a metric."""
+"""The scheduler that follows a metric."""
 
 import math
 import warnings
@@ -16,30 +16,30 @@ class ReduceLROnPlateau(LRScheduler):
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     mode : {"min", "max"}
-        Whether the metric is to become small or large.
+        Whether smaller or larger values of the metric are better.
     factor : float
         The factor of each reduction, below 1.
     patience : int
-        Number of epochs without improvement that are tolerated.
+        Number of epochs without improvement before a reduction.
     threshold : float
-        How much better than the best an improvement has to be.
+        A metric is an improvement if it is better than the best value so far by more than this.
     threshold_mode : {"rel", "abs"}
-        Whether ``threshold`` is a part of the best value or a difference from it.
+        Whether ``threshold`` is relative to the best value or an absolute difference.
     cooldown : int
-        Number of epochs after a reduction in which nothing is counted.
+        Number of epochs after a reduction in which bad epochs are not counted.
     min_lr : float or list of float
         The smallest learning rate; one for all groups or one for each.
     eps : float
-        Changes of the learning rate up to this size are not made.
+        A reduction of the learning rate by this much or less is not made.
 
     Attributes
     ----------
     best : float
         The best metric so far.
     num_bad_epochs : int
-        Epochs without improvement since the best one.
+        Number of epochs since the last improvement, reduction or cooldown.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class ReduceLROnPlateau(LRScheduler):
         min_lr: float | Sequence[float] = 0,
         eps: float = 1e-8,
     ) -> None:
-        # The constructor of the base class would write, and nothing is written before the first metric.
+        # The constructor of the base class is not called: it would write, and there is no metric yet.
         self.factor = number("factor", factor)
         if self.factor >= 1:
             raise ValueError(f"Factor should be < 1.0. (factor={factor})")
@@ -86,11 +86,11 @@ class ReduceLROnPlateau(LRScheduler):
 
     @property
     def in_cooldown(self) -> bool:
-        """Whether the last reduction is so recent that nothing is counted."""
+        """Whether bad epochs are not counted, because the last reduction is recent."""
         return self.cooldown_counter > 0
 
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Look at the metric of an epoch, and reduce the learning rate if there is no progress.
+        """Take the metric of an epoch, and reduce the learning rate if the metric has stopped improving.
 
         Parameters
         ----------
@@ -125,11 +125,9 @@ class ReduceLROnPlateau(LRScheduler):
         groups = self.optimizer.param_groups
         if len(groups) != len(self.min_lrs):
             if self.default_min_lr is None:
-                raise RuntimeError(
-                    f"The number of param groups in the `optimizer` ({len(groups)}) differs from when "
-                    f"`ReduceLROnPlateau` was initialized ({len(self.min_lrs)}); "
-                    "append the smallest learning rate of each new group to the scheduler's `min_lrs`"
-                )
+                counts = f"({len(groups)}) differs from the number of `min_lrs` ({len(self.min_lrs)})"
+                remedy = "append the smallest learning rate of each new group to the scheduler's `min_lrs`"
+                raise RuntimeError(f"The number of param groups in the `optimizer` {counts}; {remedy}")
             self.min_lrs = [self.default_min_lr] * len(groups)
         for group, old, smallest in zip(groups, self._current_lrs(), self.min_lrs, strict=True):
             new = max(old * self.factor, smallest)

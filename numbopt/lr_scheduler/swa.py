@@ -11,16 +11,16 @@ from numbopt.schedules import ease
 
 
 class SWALR(LRScheduler):
-    """Go from the current learning rate to a fixed one, at which weights are averaged.
+    """Go from the current learning rate to a fixed one, at which you average the weights.
 
     Parameters
     ----------
     optimizer : Optimizer
-        The optimizer whose groups are written to.
+        The optimizer whose groups the scheduler writes to.
     swa_lr : float or list of float
         The last learning rate; one for all groups or one for each. It is kept in the groups as ``"swa_lr"``.
     anneal_epochs : int
-        Number of epochs until it is reached; 0 to go there at once.
+        Number of epochs until ``swa_lr`` is reached; 0 to go there at once.
     anneal_strategy : {"cos", "linear"}
         Shape of the curve.
     last_epoch : int
@@ -46,7 +46,7 @@ class SWALR(LRScheduler):
     def _next_lrs(self) -> list[float]:
         current, epoch = self._current_lrs(), self.last_epoch
         if self._step_count == 0 and epoch > 0:
-            return current  # resumed: the groups hold this epoch's values already
+            return current  # the run was resumed, and the groups hold the values of this epoch already
         before, now = self._remaining(epoch - 1), self._remaining(epoch)
         lrs = []
         for i, (group, lr, base) in enumerate(zip(self.optimizer.param_groups, current, self.base_lrs, strict=True)):

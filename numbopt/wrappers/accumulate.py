@@ -14,10 +14,10 @@ from numbopt.wrappers.wrapper import Wrapper
 
 
 class Accumulate(Wrapper):
-    r"""Lets an optimizer update once for every few calls of `step`, with the sum or the mean of their gradients.
+    r"""Makes an optimizer update once for several calls of `step`, with the sum or the mean of their gradients.
 
-    For batches that are too large for one evaluation: with gradients :math:`g_1, \dots, g_k` of equal parts of a batch,
-    the mean is the gradient of the whole,
+    Use it for batches that are too large for one evaluation: if :math:`g_1, \dots, g_k` are the gradients of parts of a
+    batch that have the same size, their mean is the gradient of the whole batch,
 
     .. math::
         \bar g = \frac{1}{k} \sum_{i=1}^k g_i .
@@ -25,18 +25,19 @@ class Accumulate(Wrapper):
     Parameters
     ----------
     optimizer : Optimizer
-        Whose ``step`` is called for the updates: its hooks and its ``step_count`` see updates only.
+        The optimizer that makes the updates. Its hooks and its ``step_count`` see only updates.
     steps : int
-        The number :math:`k` of calls to an update.
+        The number :math:`k` of calls for one update.
     reduction : {"mean", "sum"}
-        What the optimizer gets; the mean is over calls, also over those in which a parameter had no gradient.
+        Whether the optimizer gets the mean or the sum. The mean is over all calls, also those without a gradient of the
+        parameter.
 
     Attributes
     ----------
     count : int
-        Calls since the last update: 0 right after one.
+        The number of calls since the last update; 0 right after an update.
     steps, reduction
-        As given; may be changed, also between updates.
+        As given. You may change them at any time.
 
     Raises
     ------
@@ -45,17 +46,18 @@ class Accumulate(Wrapper):
 
     Notes
     -----
-    The sums are in buffers of their own. Each call adds the gradients it is given, or, without any, all that is in
-    ``parameter.grad`` at this moment. Neither a call nor an update changes ``parameter.grad``, and ``zero_grad()`` does
-    not touch the sums: as for any optimizer, set gradients to zero before each evaluation. (Gradients that pile up in
-    ``parameter.grad`` themselves would be counted again with every call.)
+    The sums have their own memory. Each call adds the gradients that it is given, or, if there are none, the present
+    content of ``parameter.grad``. Neither a call nor an update changes ``parameter.grad``, and ``zero_grad()`` does not
+    change the sums. As with any optimizer, set gradients to zero before each evaluation: gradients that grow in
+    ``parameter.grad`` would be added again in every call.
 
-    A parameter whose gradient is None in a call gets nothing from it; one without any gradient since the last update is
-    skipped by the next. If the optimizer refuses an update, by an exception, the sums are dropped and counting
-    starts anew.
+    A call in which the gradient of a parameter is None adds nothing for this parameter. An update skips parameters that
+    had no gradient since the last update. If an update raises an exception, the sums are dropped, and counting starts
+    again.
 
-    Everything else, such as ``param_groups``, ``state`` or hooks, is the optimizer's. A scheduler gets the optimizer.
-    One that evaluates a closure of its own accord, such as `LBFGS`, cannot update from sums: its ``step`` says so.
+    Everything else, such as ``param_groups``, ``state`` or hooks, belongs to the optimizer. Give the optimizer to a
+    scheduler. An optimizer that evaluates the closure several times, such as `LBFGS`, cannot update from sums, and its
+    ``step`` raises a TypeError.
 
     Examples
     --------
@@ -81,13 +83,13 @@ class Accumulate(Wrapper):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.reduction = reduction
         self.count = 0
-        self._weight = 1.0  # with which the gradients since the last update entered the sums
+        self._weight = 1.0  # the factor of the gradients in the sums
         self._sums: list[Parameter] = []
         self._has_gradient: list[bool] = []
         self._follow()
 
     def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None) -> Any:
-        """Add up gradients, and update the parameters if this call completes the number of ``steps``.
+        """Add gradients to the sums. Update the parameters if this is the last one of ``steps`` calls.
 
         Parameters
         ----------
@@ -102,7 +104,7 @@ class Accumulate(Wrapper):
         Raises
         ------
         TypeError, ValueError
-            For gradients that are not valid; nothing has changed then.
+            If gradients are not valid. Nothing has changed then.
         """
         loss = None
         if closure is not None:
@@ -123,12 +125,12 @@ class Accumulate(Wrapper):
         return loss
 
     def flush(self) -> bool:
-        """Update now, with the gradients since the last update, for example at the end of an epoch.
+        """Update now with the gradients since the last update, for example at the end of an epoch.
 
         Returns
         -------
         bool
-            Whether there was anything to do.
+            False if there was no call since the last update.
         """
         if self.count == 0:
             return False
@@ -143,16 +145,16 @@ class Accumulate(Wrapper):
         return True
 
     def _final_weight(self, count: int) -> float:
-        """Return the weight of each gradient in an update after ``count`` calls."""
+        """Return the factor of each gradient in an update after ``count`` calls."""
         return 1 / count if self.reduction == "mean" else 1.0
 
     def _follow(self) -> None:
-        """Have a sum for each parameter, also for those that were added to the optimizer."""
+        """Create sums for parameters that were added to the optimizer."""
         parameters = self.optimizer.parameters[len(self._sums) :]
         if parameters:
             self._sums += [zeros_like(parameter) for parameter in parameters]
             self._has_gradient += [False] * len(parameters)
-            # Going up the gradient from 0 is adding it up, and the rate is its weight.
+            # A step up the gradient adds the gradient to the sum, and the learning rate is the factor.
             self._adder = SGD(self._sums, lr=self._weight, maximize=True)
 
     def _drop(self) -> None:
@@ -184,12 +186,12 @@ class Accumulate(Wrapper):
 
 
 def zeros_like(parameter: Parameter) -> Parameter:
-    """Return a Parameter of zeros that lies in memory as ``parameter`` does."""
+    """Return a Parameter of zeros with the layout, the device and the name of ``parameter``."""
     return parameter.sharing(parameter.shown(parameter.unflatten(parameter.flat_zeros())), parameter.name)
 
 
 def checked_in_order(optimizer: Any, saved: Any, what: str) -> list[Array | None]:
-    """Return what `by_name` returned as a list with one array, or None, for each parameter, checked."""
+    """Return a result of `by_name` as a list with one checked array, or None, for each parameter."""
     values = in_order(saved, optimizer.names, "the loaded state dict")
     return [
         None if value is None else checked_values(value, parameter, what, position)

@@ -20,25 +20,25 @@ from numbopt.wrappers.wrapper import Wrapper
 
 
 def _ema(p: Any, g: Any, state: Any, h: Any) -> Any:
-    """Let the average p forget a little and take in the parameter g."""
+    """Move the average p a little towards the parameter g."""
     return h.decay * p + h.one_minus_decay * g, state
 
 
 def _swa(p: Any, g: Any, state: Any, h: Any) -> Any:
-    """Move the average p to the mean of all parameters so far, of which g is the last."""
+    """Move the average p to the mean of all parameters so far; g is the last one."""
     return p + (g - p) / h.count, state
 
 
 @dataclass(frozen=True)
 class _Average:
-    """How an average takes in a parameter, as a rule in which ``p`` is the average and ``g`` the parameter."""
+    """How an average changes with a new parameter: a rule with the average as ``p`` and the parameter as ``g``."""
 
     function: Callable[..., Any]
     constants: Mapping[str, float]
 
     @property
     def rule(self) -> Rule:
-        """The rule, which knows how many parameters the average is of from then on."""
+        """The rule. Its scalar ``count`` is the number of parameters in the new average."""
         return Rule(self.function, scalars=(*self.constants, "count"))
 
     def scalars(self, n_averaged: int) -> tuple[float, ...]:
@@ -46,7 +46,7 @@ class _Average:
         return *self.constants.values(), n_averaged + 1
 
     def __call__(self, averaged: Any, parameter: Any, n_averaged: int) -> Any:
-        """Return the new average of arrays or numbers, as torch's functions of this signature do."""
+        """Return the new average of arrays or numbers, like a function of torch with this signature."""
         h = SimpleNamespace(**dict(zip(self.rule.scalars, self.scalars(n_averaged), strict=True)))
         return self.function(averaged, parameter, (), h)[0]
 
@@ -57,13 +57,12 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, int], Any]:
     Parameters
     ----------
     decay : float
-        :math:`d`, from 0, no memory, to 1, no change. The average is over the last :math:`1 / (1 - d)` or so updates.
+        :math:`d`, from 0 (no memory) to 1 (no change). The average is over about the last :math:`1 / (1 - d)` updates.
 
     Returns
     -------
     callable
-        For `AveragedParameters`, which compiles it; it can be called with arrays ``(averaged, parameter, n_averaged)``,
-        too.
+        `AveragedParameters` compiles this function. You can call it with ``(averaged, parameter, n_averaged)``, too.
 
     Raises
     ------
@@ -83,12 +82,12 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, int], Any]:
 def get_swa_avg_fn() -> Callable[[Any, Any, int], Any]:
     r"""Return the function of stochastic weight averaging [1]_, :math:`a \leftarrow a + (p - a) / (n + 1)`.
 
-    This is the mean of all parameters so far, :math:`n` of them in :math:`a` already.
+    This is the mean of all parameters so far. :math:`a` is the mean of :math:`n` parameters.
 
     Returns
     -------
     callable
-        As `get_ema_avg_fn`.
+        See `get_ema_avg_fn`.
 
     References
     ----------
@@ -99,7 +98,7 @@ def get_swa_avg_fn() -> Callable[[Any, Any, int], Any]:
 
 
 class _Averager(ElementwiseOptimizer):
-    """Updates averages in one launch: they are its parameters, and what they are averages of are the gradients."""
+    """Updates averages in one launch: the averages are its parameters, and the parameters are its gradients."""
 
     clock_names = ("n_averaged",)
     options: ClassVar = {"average": lambda name, value: value, "n_averaged": lambda name, value: value}
@@ -123,24 +122,23 @@ class _Averager(ElementwiseOptimizer):
 
 
 class AveragedParameters:
-    """Running averages of parameters, which often do better than the parameters of the last step.
+    """Running averages of parameters. They often give better results than the parameters of the last step.
 
     Parameters
     ----------
     params : Optimizer or iterable
-        Whose parameters are averaged; or these themselves, in any form that optimizers take. Parameters that are added
-        to the optimizer later are averaged from then on.
+        An optimizer, whose parameters are averaged, or parameters in any form that optimizers take. Parameters that you
+        add to the optimizer later are averaged from then on.
     avg_fn : callable, optional
-        What `get_swa_avg_fn` (the default) or `get_ema_avg_fn` returned: compiled, one launch for all parameters. Or a
-        function of your own of two arrays and a number, ``avg_fn(averaged, parameter, n_averaged)``, which returns the
-        new average. It is called for each parameter and computes as NumPy does, whatever it does; complex parameters
-        come as such.
+        A result of `get_swa_avg_fn` (the default) or `get_ema_avg_fn`: it is compiled and updates all averages in one
+        launch. Or your own function ``avg_fn(averaged, parameter, n_averaged)`` of two arrays and a number, which
+        returns the new average. It is called for each parameter. Complex parameters stay complex.
 
     Attributes
     ----------
     parameters : list of Parameter
-        The averages, in the order of the parameters and with their names; before the first update, the values
-        that the parameters had when they were first seen.
+        The averages, in the order of the parameters and with their names. Before the first update, they have the values
+        that the parameters had when they were added.
     n_averaged : int
         How often `update_parameters` was called.
 
@@ -179,43 +177,42 @@ class AveragedParameters:
         self._follow()
 
     def update_parameters(self) -> None:
-        """Take the parameters, as they are now, into the averages; the first time, copy them.
+        """Update the averages with the present parameters. The first call copies the parameters.
 
         Raises
         ------
         TypeError, ValueError
-            If an averaging function returns what does not fit; no average has changed then.
+            If your own ``avg_fn`` returns an array that does not fit. No average has changed then.
         """
         self._follow()
         if self.n_averaged == 0:
             _copy(self._sources, self.parameters)
         elif self._averager is not None:
-            self._averager._step(None, self._sources)  # not `step`: the hooks of all optimizers are not for this one
+            self._averager._step(None, self._sources)  # `step` would call the hooks of all optimizers
         else:
-            pairs = enumerate(zip(self.parameters, self._source.parameters, strict=True))
-            values = [
-                checked_values(self._avg_fn(p.data, source.data, self.n_averaged), p, "what avg_fn returned", position)
-                for position, (p, source) in pairs
-            ]
+            values = []
+            for i, (average, source) in enumerate(zip(self.parameters, self._source.parameters, strict=True)):
+                value = self._avg_fn(average.data, source.data, self.n_averaged)
+                values.append(checked_values(value, average, "what avg_fn returned", i))
             _copy(values, self.parameters)
         self.n_averaged += 1
 
     def copy_to(self, params: Any = None) -> None:
-        """Copy the averages into the parameters and keep them there.
+        """Copy the averages into the parameters, where they stay. `swapped` copies them for a while.
 
         Parameters
         ----------
         params : Optimizer or iterable, optional
-            Other parameters to copy them into, of the same number and shapes.
+            Copy them into these parameters instead, which have the same number and shapes.
 
         Raises
         ------
         TypeError, ValueError
-            If they do not fit; nothing has changed then.
+            If ``params`` do not fit. Nothing has changed then.
         """
         averages = [parameter.array for parameter in self.parameters]
         if params is None:
-            targets = self._source.parameters[: len(averages)]  # one just added has no average yet
+            targets = self._source.parameters[: len(averages)]  # parameters after these were added and have no average
         else:
             targets = _as_optimizer(params).parameters
             if len(targets) != len(averages):
@@ -226,10 +223,10 @@ class AveragedParameters:
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
-        """Have the averages in the parameters within a ``with`` block.
+        """Copy the averages into the parameters for the duration of a ``with`` block.
 
-        After it, also when the block raises an exception, the parameters are as they were before, bit for bit, whatever
-        the block did to them.
+        After the block, even after an exception, the parameters have their old values again, bit for bit, whatever the
+        block did to them.
         """
         parameters = list(self._source.parameters)
         values = [parameter.array.copy(order="K") for parameter in parameters]
@@ -240,7 +237,7 @@ class AveragedParameters:
             _copy(values, parameters)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to continue.
+        """Return everything that is needed to continue.
 
         Returns
         -------
@@ -252,22 +249,22 @@ class AveragedParameters:
         return {"n_averaged": self.n_averaged, "averages": averages}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned; averages are matched by name where both sides have names.
+        """Continue from a state that `state_dict` returned. Averages are matched by name if both sides have names.
 
         Parameters
         ----------
         state_dict : dict
-            Copied.
+            The state. It is copied.
 
         Raises
         ------
         ValueError, TypeError
-            If it does not fit; nothing has changed then.
+            If the state does not fit. Nothing has changed then.
         """
         self._checked_state(state_dict)()
 
     def _checked_state(self, state_dict: Mapping[str, Any]) -> Callable[[], None]:
-        """Check a state dict; return a function that takes it over and cannot fail."""
+        """Check a state dict. Return a function that loads it and cannot fail."""
         if "n_averaged" not in state_dict or "averages" not in state_dict:
             raise ValueError(f"not a state dict of {type(self).__name__}: it has {sorted(map(str, state_dict))}")
         averages = checked_in_order(self._source, state_dict["averages"], "loaded average")
@@ -284,7 +281,7 @@ class AveragedParameters:
         return take
 
     def _follow(self) -> None:
-        """Have an average for each parameter, also for those that were added to the optimizer."""
+        """Create averages for parameters that were added to the optimizer."""
         added = self._source.parameters[len(self.parameters) :]
         if added:
             averages = [zeros_like(parameter) for parameter in added]
@@ -299,11 +296,11 @@ class AveragedParameters:
 
 
 def _as_optimizer(params: Any) -> Any:
-    """Return an optimizer as it is, and parameters in one that only holds them."""
+    """Return an optimizer as it is, and for parameters an optimizer that only holds them."""
     return params if isinstance(params, (Optimizer, Wrapper)) else Optimizer(params, {})
 
 
 def _copy(values: list[Any], parameters: list[Parameter]) -> None:
-    """Copy arrays into parameters: all of them or, at Ctrl-C, none."""
+    """Copy arrays into parameters, all or none (Ctrl-C safe, see `calls`)."""
     pairs = zip(parameters, values, strict=True)
     run([copying(parameter.array, value) for parameter, value in pairs])

@@ -1,4 +1,4 @@
-"""Lookahead: slow weights that follow the steps of an optimizer."""
+"""Lookahead: slow weights that follow an optimizer."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from numbopt.wrappers.wrapper import Wrapper
 
 
 class Lookahead(Wrapper):
-    r"""Lets an optimizer explore, and every few steps goes part of the way from where it set out [1]_.
+    r"""Lets an optimizer make :math:`k` steps, then moves the parameters back to a point between start and end [1]_.
 
     .. math::
         \theta &\leftarrow k \text{ steps of the optimizer from } \theta = \phi \\
@@ -19,20 +19,20 @@ class Lookahead(Wrapper):
     Parameters
     ----------
     optimizer : Optimizer
-        Steps the fast weights :math:`\theta`, the parameters.
+        The optimizer of the parameters, which are the fast weights :math:`\theta`.
     k : int
-        Steps of it to one of the slow weights :math:`\phi`.
+        The number of steps of the optimizer for one step of the slow weights :math:`\phi`.
     alpha : float
-        The part :math:`\alpha` of the way, from 0 to 1.
+        The part :math:`\alpha` of the way that the slow weights go, from 0 to 1.
 
     Attributes
     ----------
     slow : AveragedParameters
-        The slow weights, which start where the first step does.
+        The slow weights. They begin at the parameters before the first step.
     counter : int
-        Steps so far.
+        The number of steps so far.
     k : int
-        As given; may be changed.
+        As given. You may change it.
 
     Raises
     ------
@@ -41,9 +41,9 @@ class Lookahead(Wrapper):
 
     Notes
     -----
-    Everything else, such as ``param_groups``, ``state``, ``zero_grad`` or hooks, is the optimizer's; its state is not
-    changed when the slow weights step. A scheduler gets the optimizer. To accumulate gradients as well, wrap this by
-    `Accumulate`.
+    Everything else, such as ``param_groups``, ``state``, ``zero_grad`` or hooks, belongs to the optimizer. Steps of the
+    slow weights do not change its state. Give the optimizer to a scheduler. To accumulate gradients, too, wrap the
+    `Lookahead` in an `Accumulate`.
 
     References
     ----------
@@ -80,7 +80,7 @@ class Lookahead(Wrapper):
         return self._alpha
 
     def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None) -> Any:
-        """Do a step of the optimizer, and every k-th time one of the slow weights.
+        """Make a step of the optimizer, and in every k-th call a step of the slow weights, too.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class Lookahead(Wrapper):
         """
         if self.slow.n_averaged == 0:
             self.slow.update_parameters()
-        self.slow._follow()  # a parameter that was added has its slow weights from before its first step
+        self.slow._follow()  # a new parameter needs slow weights before its first step
         loss = self.optimizer.step(closure, grads=grads)
         self.counter += 1
         if self.counter % self.k == 0:

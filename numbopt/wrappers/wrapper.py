@@ -1,4 +1,4 @@
-"""What every wrapper of an optimizer does."""
+"""The base class of wrappers of an optimizer."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -7,21 +7,20 @@ from numbopt.optimizer import Optimizer
 
 
 class Wrapper:
-    """Base of what changes how an optimizer steps; everything else about it is the optimizer's.
+    """Base class of wrappers. A wrapper changes how an optimizer steps, and nothing else about it.
 
-    Attributes that a wrapper does not have itself, such as ``param_groups``, ``state``, ``zero_grad`` or
-    ``register_step_post_hook``, are read from and set on the optimizer. A state dict is the optimizer's with one more
-    entry.
+    All other attributes, such as ``param_groups``, ``state``, ``zero_grad`` or ``register_step_post_hook``, are read
+    from the optimizer and set on it. The state dict of a wrapper is that of the optimizer with one more entry.
 
     Parameters
     ----------
     optimizer : Optimizer or Wrapper
-        Found again as the attribute ``optimizer``.
+        The optimizer to wrap. The attribute ``optimizer`` is this object.
 
     Raises
     ------
     TypeError
-        If it is something else.
+        If ``optimizer`` is something else.
     """
 
     __slots__ = ("__weakref__", "optimizer")
@@ -36,7 +35,7 @@ class Wrapper:
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the optimizer."""
-        if name == "optimizer" or name.startswith("__"):  # copy and pickle ask before there is an optimizer
+        if name == "optimizer" or name.startswith("__"):  # copy and pickle call this before `optimizer` is set
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.optimizer, name)
 
@@ -48,27 +47,25 @@ class Wrapper:
             setattr(self.optimizer, name, value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state dict of the optimizer, with the state of the wrapper as another entry."""
+        """Return the state dict of the optimizer with one more entry, the state of the wrapper."""
         return {**self.optimizer.state_dict(), self.state_key: self._own_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned.
+        """Continue from a state that `state_dict` returned.
 
         Parameters
         ----------
         state_dict : dict
-            Copied.
+            The state. It is copied.
 
         Raises
         ------
         ValueError, TypeError
-            If it does not fit; nothing has changed then.
+            If the state does not fit. Nothing has changed then.
         """
         if self.state_key not in state_dict:
-            raise ValueError(
-                f"not a state dict of {type(self).__name__}: it lacks {self.state_key!r}; one of the optimizer alone "
-                "goes to .optimizer.load_state_dict(...)"
-            )
+            remedy = "load a state dict of the optimizer by .optimizer.load_state_dict(...)"
+            raise ValueError(f"not a state dict of {type(self).__name__}: it lacks {self.state_key!r}; {remedy}")
         try:
             take = self._checked_own_state(state_dict[self.state_key])
         except KeyError as error:
@@ -77,13 +74,13 @@ class Wrapper:
         take()
 
     def _own_state(self) -> dict[str, Any]:
-        """Return copies of what the wrapper needs to continue."""
+        """Return copies of everything that the wrapper needs to continue."""
         raise NotImplementedError
 
     def _checked_own_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
-        """Check what `_own_state` returned; return a function that takes it over and cannot fail."""
+        """Check a state that `_own_state` returned. Return a function that loads it and cannot fail."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """Show what is wrapped."""
+        """Show the wrapper and the optimizer."""
         return f"{type(self).__name__} of {self.optimizer!r}"

@@ -646,7 +646,7 @@ def values_that_cannot_be(check):
     if isinstance(check, Number):
         infinite = (np.inf, -np.inf, np.float32(np.inf)) if check.finite else ()
         return (np.nan, np.float32(np.nan), np.array(np.nan), 10**400, *infinite, *NO_NUMBERS)
-    first, second = check.checks
+    first, second = check.first, check.second
     firsts = [(bad, 1.5) for bad in values_that_cannot_be(first)]
     seconds = [(0.5, bad) for bad in values_that_cannot_be(second)]
     return (*NO_PAIRS, *firsts, *seconds)

@@ -196,7 +196,7 @@ def test_info_without_a_cache(monkeypatch):
         serial = type("Kernel", (), {"stats": NoCache})
 
     monkeypatch.setattr(numbopt.info, "zero_kernels", lambda: Kernels)
-    assert numbopt.info.info()["cache"].startswith("none: no folder can be written")
+    assert numbopt.info.info()["cache"].startswith("none: no folder is writable")
 
 
 def test_info_with_a_gpu(gpu):
