@@ -9,7 +9,7 @@ import llvmlite.binding
 
 from numbopt import cuda
 from numbopt._devices.driver import device
-from numbopt._kernels.cpu.rows import zero_kernels
+from numbopt._kernels.cpu.rows import zero_loop
 from numbopt._launch.threads import get_num_threads
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "matplotlib", "numba-cuda")
@@ -44,7 +44,7 @@ def _versions() -> Iterator[str]:
 
 
 def _cache() -> str:
-    folder = zero_kernels().serial.stats.cache_path  # None if Numba found no writable folder
+    folder = zero_loop().stats.cache_path  # None if Numba found no writable folder
     if folder is None:
         return "none: no folder is writable, so each process compiles anew; set NUMBA_CACHE_DIR to a writable folder"
     sizes = [path.stat().st_size for path in Path(folder).glob("*.nbc")]

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numbopt._devices.arrays import address_of
-from numbopt._kernels.cpu.rows import PROGRESS_LINE, Kernels, kernels_for, squares_kernels
+from numbopt._kernels.cpu.rows import PROGRESS_LINE, loop_around, sharing, squares_loop
 from numbopt._kernels.rule import Rule
-from numbopt._kernels.specialise import entry_point
+from numbopt._kernels.specialise import address, entry_point
 from numbopt._launch.blocks import Integers, equal_chunks, work_of
 from numbopt._launch.calls import Calls, run
 from numbopt._launch.threads import HelpChoice, Job, calls_for_help, get_num_threads
@@ -23,16 +23,16 @@ class Launch:
 
     Parameters
     ----------
-    kernels : Kernels
-        Compiled lazily, here at the latest.
+    loop : dispatcher
+        From `numbopt._kernels.cpu.rows`; compiled lazily, here at the latest.
     rows : array of int64, shape (r, c)
         See `numbopt._kernels.cpu.rows`; kept, so that the caller may change addresses in place.
     scalars : array, shape (lines, s)
         Kept likewise. Its dtype is that of the buffers.
     """
 
-    def __init__(self, kernels: Kernels, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
-        self.kernels = kernels
+    def __init__(self, loop: Any, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
+        self.loop = loop
         self._run: Callable[[], object] | None = None
         self._help: Job | None = None
         if not len(rows):
@@ -41,16 +41,16 @@ class Launch:
         self._work = int(work.sum())
         self._most_threads = self._work * scalars.itemsize * (rows.shape[1] - 2) // BYTES_PER_THREAD
         if self._most_threads < 2:
-            self._run = functools.partial(_serial(kernels, scalars.dtype), rows, scalars)
+            self._run = functools.partial(_alone(loop, scalars.dtype), rows, scalars)
             return
-        kernel = _shared(kernels, scalars.dtype)
         chunks = equal_chunks(work)
         shares = np.linspace(0, len(chunks) - 1, min(self._most_threads, get_num_threads()) + 1).astype(np.int64)
         # All chunks are claimed: the first helper may wake before the launching thread resets the counts.
         progress = np.full(PROGRESS_LINE * len(shares), len(chunks), np.int64)
-        self._help = functools.partial(kernel, rows, scalars, chunks, shares, progress)
+        share_loop, start = _shared(loop, scalars.dtype)
+        self._help = functools.partial(share_loop, start, rows, scalars, chunks, shares, progress)
         self._run = functools.partial(self._help, 0)
-        self._choice = _choice(kernel, scalars.dtype, self._work.bit_length())
+        self._choice = _choice(loop, scalars.dtype, self._work.bit_length())
 
     def calls(self) -> Calls:
         """Return the calls that do the launch, none where there are no rows."""
@@ -68,15 +68,15 @@ class Update(Launch):
     block: ClassVar[int | None] = None
 
     def __init__(self, rule: Rule, bound_arrays: bool, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
-        super().__init__(kernels_for(rule, bound_arrays), rows, scalars)
+        super().__init__(loop_around(rule, bound_arrays), rows, scalars)
         self._rows, self._dtype = rows, scalars.dtype
         self._squares: SquareSum | None = None
 
     @staticmethod
     def compile_ahead(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
         """Compile whatever tables of this kind may run."""
-        compile_ahead(kernels_for(rule, bound_arrays), dtype)
-        compile_ahead(squares_kernels(), dtype)
+        compile_ahead(loop_around(rule, bound_arrays), dtype)
+        compile_ahead(squares_loop(), dtype)
 
     def gradients_changed(self) -> None:
         """Do nothing: the kernel reads the rows themselves."""
@@ -107,7 +107,7 @@ class SquareSum:
         self._rows = np.zeros((len(sizes), 4), np.int64)
         self._rows[:, 0] = sizes
         self._rows[:, 3] = address_of(self._sums) + self._sums.itemsize * np.arange(len(sizes))
-        self._launch = Launch(squares_kernels(), self._rows, np.zeros((1, 1), dtype))
+        self._launch = Launch(squares_loop(), self._rows, np.zeros((1, 1), dtype))
 
     def __call__(self, addresses: Integers) -> float:
         """Read the blocks at these addresses and return the sum."""
@@ -116,30 +116,34 @@ class SquareSum:
         return float(self._sums.sum())
 
 
+# Compiled before `Launch.calls` runs, because nothing may interrupt these.
 @functools.cache
-def _compiled(kernel: Any, dtype: np.dtype[Any], *, shared: bool) -> Any:
-    """Compile ``kernel``, because what runs in `Launch.calls` must not be interrupted, and return its entry point."""
+def _alone(loop: Any, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """Return the entry point of a loop for buffers of ``dtype``."""
+    return entry_point(loop, _array_types(dtype))
+
+
+@functools.cache
+def _shared(loop: Any, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
+    """Return the entry point of what shares a loop among threads, and its first argument."""
+    from numba import types
+
+    arguments = types.int64, *_array_types(dtype), *[types.int64[::1]] * 3, types.int64
+    return entry_point(sharing(), arguments), address(loop, _array_types(dtype))
+
+
+def _array_types(dtype: np.dtype[Any]) -> tuple[Any, ...]:
     from numba import from_dtype, types
 
-    sharing = (*[types.int64[::1]] * 3, types.int64) if shared else ()
-    return entry_point(kernel, (types.int64[:, ::1], from_dtype(dtype)[:, ::1], *sharing))
+    return types.int64[:, ::1], from_dtype(dtype)[:, ::1]
 
 
-def _serial(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
-    return _compiled(kernels.serial, dtype, shared=False)
-
-
-def _shared(kernels: Kernels, dtype: np.dtype[Any]) -> Any:
-    return _compiled(kernels.shared, dtype, shared=True)
-
-
-def compile_ahead(kernels: Kernels, dtype: np.dtype[Any]) -> None:
+def compile_ahead(loop: Any, dtype: np.dtype[Any]) -> None:
     """Compile both ways to launch."""
-    _serial(kernels, dtype)
-    _shared(kernels, dtype)
+    _shared(loop, dtype)
 
 
 @functools.cache
-def _choice(kernel: Any, dtype: np.dtype[Any], magnitude: int) -> HelpChoice:
+def _choice(loop: Any, dtype: np.dtype[Any], magnitude: int) -> HelpChoice:
     """Return what launches of about the same work share, so that a new one profits from what others took."""
     return HelpChoice()

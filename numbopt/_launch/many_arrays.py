@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from numbopt._devices.arrays import DeviceArray, address_of
-from numbopt._kernels.cpu.rows import copy_kernels, zero_kernels
+from numbopt._kernels.cpu.rows import copy_loop, zero_loop
 from numbopt._launch.blocks import Blocks, Integers
 from numbopt._launch.calls import run
 from numbopt._launch.cpu import Launch, SquareSum, compile_ahead
@@ -19,7 +19,7 @@ def zeroing(arrays: list[Any]) -> list[Launch | DeviceLaunch]:
     on_gpu = [array for array in arrays if isinstance(array, DeviceArray)]
     addresses, sizes = _places([array for array in arrays if not isinstance(array, DeviceArray)], _BYTE)
     rows = Blocks(sizes).rows(addresses, itemsize=1)
-    launches: list[Launch | DeviceLaunch] = [Launch(zero_kernels(), rows, np.zeros((1, 1), np.int8))]
+    launches: list[Launch | DeviceLaunch] = [Launch(zero_loop(), rows, np.zeros((1, 1), np.int8))]
     if on_gpu:
         single = np.dtype(np.float32)  # zeros are zeros in any type, and all types are multiples of this one
         launches.append(filling(*_places(on_gpu, single), single, 0.0))
@@ -40,13 +40,13 @@ class Copying(Launch):
     def __init__(self, sources: Integers, targets: Integers, sizes: Integers) -> None:
         self.blocks = Blocks(sizes)
         self.rows = self.blocks.rows(targets, sources, itemsize=1)
-        super().__init__(copy_kernels(), self.rows, np.zeros((1, 1), np.int8))
+        super().__init__(copy_loop(), self.rows, np.zeros((1, 1), np.int8))
 
 
 def compile_zeroing_and_copying() -> None:
     """Compile what `zeroing` and `Copying` run."""
-    for kernels in (zero_kernels(), copy_kernels()):
-        compile_ahead(kernels, _BYTE)
+    for loop in (zero_loop(), copy_loop()):
+        compile_ahead(loop, _BYTE)
 
 
 _BYTE = np.dtype(np.int8)

@@ -1,6 +1,7 @@
 """The core of quasi-Newton methods, compiled, on vectors in memory of the host."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,10 @@ import numpy as np
 
 from numbopt._devices.arrays import Array, to_host
 from numbopt._kernels.cpu.intrinsics import multiply_add
-from numbopt._kernels.cpu.vectors import help_team, new_team
+from numbopt._kernels.cpu.vectors import BLOCK, block_at, help_team, new_team, run_block_at, run_blocks, run_pass_at
 from numbopt._kernels.quasi_newton.core import advance, advance_in_team, drive
 from numbopt._kernels.quasi_newton.state import PAIRS, State, new_state
-from numbopt._kernels.specialise import entry_point, specialise
+from numbopt._kernels.specialise import address, entry_point, specialise
 from numbopt._launch.threads import calls_for_help
 
 PARALLEL_FROM = 100_000
@@ -20,19 +21,52 @@ _BLOCKS_PER_THREAD = 4  # with fewer, a thread would be woken for less work than
 
 
 @functools.cache
-def kernel(rule: int, template: Callable[..., Any] = advance) -> Any:
-    """Return a function compiled for one rule: the core itself, or one of those that share its work among threads."""
-    return specialise(template, {"RULE": rule, "MULTIPLY_ADD": multiply_add}, nogil=template is not advance)
+def kernel(rule: int) -> Any:
+    """Return the core compiled for one rule."""
+    return specialise(advance, {"RULE": rule, "run_pass": run_pass_at})
+
+
+@functools.cache
+def kernel_in_team(rule: int) -> Any:
+    """Return a function that shares the work of the core among threads."""
+    return specialise(advance_in_team, {"ADVANCE": kernel(rule)}, nogil=True)
+
+
+@functools.cache
+def helper() -> Any:
+    """Return what other threads run, for all rules."""
+    return specialise(help_team, {}, nogil=True)
+
+
+@functools.cache
+def _run_address() -> int:
+    from numba import float64, int64
+
+    compiled = specialise(run_blocks, {"run_block": run_block_at})
+    return address(compiled, (int64, float64, float64, int64, int64, int64, int64, int64, int64[::1]))
+
+
+@functools.cache
+def _block_address(dtype: np.dtype[Any]) -> int:
+    from numba import float64, int64
+
+    compiled = specialise(block_at, {"DTYPE": dtype, "MULTIPLY_ADD": multiply_add})
+    return address(compiled, (int64, float64, float64, int64, int64, int64, int64))
+
+
+def team_for(dtype: np.dtype[Any], n: int = 0) -> Array:
+    """Return what passes over vectors of ``dtype`` need, for the threads that share ``n`` elements or for one."""
+    return new_team(_run_address(), _block_address(dtype), n)
 
 
 @functools.cache
 def _entry_points(rule: int, dtype: np.dtype[Any], shared: bool) -> tuple[Callable[..., Any], ...]:
     """Return the entry points of what `advance_function` runs, compiled; see `numbopt._launch.cpu`."""
-    state, team, vector = new_state(1, dtype, rule, 1), new_team(1), np.zeros(1, dtype)
+    state, team, vector = new_state(1, dtype, rule, 1), team_for(dtype), np.zeros(1, dtype)
+    alone = _entry_point(kernel(rule), *state, vector, vector, 0.0, team)
     if not shared:
-        return (_entry_point(kernel(rule), *state, vector, vector, 0.0, None),)
-    work = _entry_point(kernel(rule, advance_in_team), *state, *team, vector, vector, 0.0)
-    return work, _entry_point(kernel(rule, help_team), state[0], *team, 1)
+        return (alone,)
+    return _entry_point(kernel_in_team(rule), *state, vector, vector, 0.0, team), _entry_point(helper(), team, 1)
 
 
 def _entry_point(compiled: Any, *arguments: Any) -> Callable[..., Any]:
@@ -56,19 +90,19 @@ def advance_function(state: State) -> Callable[[Array, Array, float], int]:
     """
     vectors, products, records = state
     n, rule = vectors.shape[1], records["rule"].item()
-    entry_points = _entry_points(rule, vectors.dtype, n >= PARALLEL_FROM)
-    if n < PARALLEL_FROM:
-        advance = entry_points[0]
-        return lambda x, g, f: advance(vectors, products, records, x, g, f, None)
-    team = new_team(n)
-    work = functools.partial(entry_points[0], *state, *team)
-    help_with_it = functools.partial(entry_points[1], vectors, *team)
-    most_threads = len(team[2]) // _BLOCKS_PER_THREAD
+    is_shared = n >= PARALLEL_FROM
+    team = team_for(vectors.dtype, n if is_shared else 0)
+    entry_points = _entry_points(rule, vectors.dtype, is_shared)
+    advance = entry_points[0]
+    if not is_shared:
+        return lambda x, g, f: advance(vectors, products, records, x, g, f, team)
+    help_with_it = functools.partial(entry_points[1], team)
+    most_threads = math.ceil(n / BLOCK) // _BLOCKS_PER_THREAD
 
     def advance_with_help(x: Array, g: Array, f: float) -> int:
         for call in calls_for_help(help_with_it, most_threads):
             call()
-        return int(work(x, g, f))
+        return int(advance(vectors, products, records, x, g, f, team))
 
     return advance_with_help
 

@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 from numba import float32, int64
+from numba.core.caching import NullCache
 from support.compilations import compilations
 from support.rules import RULES, careless, each_rule, of_four_states
 
 import numbopt
-from numbopt._kernels.cpu.rows import kernels_for, zero_kernels
+from numbopt._kernels.cpu.rows import loop_around, zero_loop
 from numbopt._kernels.rule import MAX_STATE_ARRAYS
 from numbopt._launch import cpu
 
@@ -41,9 +42,10 @@ OPERATIONS = {
 
 
 def assembly(rule, bound_arrays=False):
-    """The assembly for float32 of the loop that both ways of launching call; what calls it may be from the disk."""
-    loop = kernels_for(rule, bound_arrays).serial.py_func.__globals__["RUN_ROWS"]
-    signature = (int64[:, ::1], float32[:, ::1], int64, int64)
+    """The assembly for float32 of the loop around a rule; there is none of what is from the disk."""
+    loop = loop_around.__wrapped__(rule, bound_arrays)
+    loop._cache = NullCache()
+    signature = (int64[:, ::1], float32[:, ::1])
     loop.compile(signature)
     return loop.inspect_asm(signature)
 
@@ -118,16 +120,16 @@ def test_each_type_is_compiled_once(rule, way, monkeypatch):
             optimizer.zero_grad()
             optimizer.step()
         (table,) = optimizer._tables
-        return getattr(table.launch.kernels, way)
+        return table.launch.loop
 
     for real, arrays in same_kernels(rule):
-        kernel = steps([np.ones(5, real)])
-        before = kernel.signatures
+        loop = steps([np.ones(5, real)])
+        before = loop.signatures
         with compilations() as compiled:
             steps(arrays)
             for array in arrays:
                 steps([array])
         assert compiled == []
-        assert kernel.signatures == before
-    assert len(kernel.signatures) == 2
-    assert len(getattr(zero_kernels(), way).signatures) == 1
+        assert loop.signatures == before
+    assert len(loop.signatures) == 2
+    assert len(zero_loop().signatures) == 1

@@ -13,7 +13,7 @@ import numba
 import pytest
 
 import numbopt
-from numbopt._kernels.cpu.rows import kernels_for
+from numbopt._kernels.cpu.rows import loop_around
 from numbopt._kernels.specialise import specialise
 
 PACKAGE = Path(numbopt.__file__).parent
@@ -41,7 +41,7 @@ def work(name, dtype):
     optimizer = make(parameters, lr=0.125)
     for factor in (1, -0.25, 2):
         optimizer.step(grads=[(factor * p).astype(dtype) for p in parameters])
-    stats = next(iter(optimizer._tables)).launch.kernels.serial.stats
+    stats = next(iter(optimizer._tables)).launch.loop.stats
     return {
         "values": np.concatenate(parameters).tolist(),
         "hits": sum(stats.cache_hits.values()),
@@ -317,7 +317,7 @@ def kernel_name(sources, folder, monkeypatch):
         sys.modules.pop(module.removesuffix("/__init__").replace("/", "."), None)
     importlib.invalidate_caches()
     rules = importlib.import_module("rules")
-    kernel = kernels_for(numbopt.Rule(rules.rule)).serial
+    kernel = loop_around(numbopt.Rule(rules.rule))
     assert kernel.stats.cache_path is not None
     sys.modules.pop("rules")
     return kernel.py_func.__name__
@@ -330,7 +330,7 @@ def test_what_cannot_be_told_apart_by_content_is_not_cached():
     def rule(p, g, state, h):
         return p - Constants.K * g, state
 
-    assert kernels_for(numbopt.Rule(rule)).serial.stats.cache_path is None
+    assert loop_around(numbopt.Rule(rule)).stats.cache_path is None
 
 
 # ---- no folder, no space, damage

@@ -27,14 +27,15 @@ from numbopt._kernels.cpu.vectors import (
     difference,
     dot,
     max_magnitude,
-    new_team,
     point_on_line,
+    run_pass_at,
     scaled_dot,
     sum_magnitude,
     update_dot,
 )
 from numbopt._kernels.specialise import specialise
 from numbopt._launch import cpu, quasi_newton, tables, threads
+from numbopt._launch.quasi_newton import team_for
 from numbopt._parameters import flat
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pages are protected in another way here")
@@ -214,13 +215,15 @@ def passes(out, u, v, team):
 def pass_over_vectors(dtypes):
     """Each pass, over vectors that do not lie side by side as those of a history do."""
     memory = guarded()
-    kernel = specialise(passes, {"MULTIPLY_ADD": multiply_add})
+    compiled_in = specialise(passes, {"MULTIPLY_ADD": multiply_add})
+    called = specialise(passes, {"run_pass": run_pass_at})
     for dtype, side, size in itertools.product(dtypes, SIDES, SIZES[1:]):
         if np.dtype(dtype).kind == "f":
             print("passes", dtype, side, size, flush=True)
             memory.reset(side)
             u, v, out = (memory.array(size, dtype, 0.5) for _ in range(3))
-            found = {kernel(out, u, v, None), kernel(out, u, v, new_team(size))}
+            found = {compiled_in(out, u, v, None)}
+            found |= {called(out, u, v, team_for(out.dtype, n)) for n in (0, size)}
             assert len(found) == 1 and np.all(out == 1.125)
 
 

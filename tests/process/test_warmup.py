@@ -192,10 +192,10 @@ def test_info_without_a_cache(monkeypatch):
     class NoCache:
         cache_path = None
 
-    class Kernels:
-        serial = type("Kernel", (), {"stats": NoCache})
+    class Loop:
+        stats = NoCache
 
-    monkeypatch.setattr(numbopt.info, "zero_kernels", lambda: Kernels)
+    monkeypatch.setattr(numbopt.info, "zero_loop", lambda: Loop)
     assert numbopt.info.info()["cache"].startswith("none: no folder is writable")
 
 

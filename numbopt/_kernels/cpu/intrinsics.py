@@ -49,6 +49,33 @@ def pointer_to(typingctx, address, dtype):
 
 
 @intrinsic
+def call_block(typingctx, address, kind, a, b, out, u, v, size):
+    """Call `numbopt._kernels.cpu.vectors.block_at`, compiled for a dtype, at its address."""
+    number, real = types.int64, types.float64
+    return real(number, number, real, real, number, number, number, number), _call
+
+
+@intrinsic
+def call_pass(typingctx, address, kind, a, b, out, u, v, size, bytes_per_block, team):
+    """Call `numbopt._kernels.cpu.vectors.run_blocks` at its address."""
+    number, real = types.int64, types.float64
+    return real(number, number, real, real, number, number, number, number, number, team), _call
+
+
+def _call(context, builder, signature, arguments):
+    """Call a function that Numba has compiled, and that does not raise, at the address of its entry point for C."""
+    address, *arguments = arguments
+    result, _, *others = map(context.get_value_type, (signature.return_type, *signature.args))
+    return builder.call(builder.inttoptr(address, ir.FunctionType(result, others).as_pointer()), arguments)
+
+
+@intrinsic
+def call_loop(typingctx, address, rows, scalars):
+    """Call one of the loops in `numbopt._kernels.cpu.rows`, compiled for a dtype, at its address."""
+    return types.void(types.int64, rows, scalars), _call
+
+
+@intrinsic
 def array_at(typingctx, address, size, dtype):
     """Return the 1-D contiguous array of ``size`` elements of ``dtype`` that starts at ``address``.
 

@@ -1,12 +1,12 @@
 """The loops around a rule on the CPU: all loads and stores, and what is common to all algorithms.
 
 A launch works on a table. Its rows say where things are, one block of a flat buffer per row: ``[size, line, param,
-grad, state 0, state 1, ...]``, addresses all but the first two; ``line`` picks a row of ``scalars``. The functions here
-are templates: `kernels_for` binds the names in capitals and compiles them.
+grad, state 0, state 1, ...]``, addresses all but the first two; ``line`` picks a row of ``scalars``. A loop goes
+through all rows, or through those that a thread has claimed: `shared` calls it by the address of its machine code.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from numbopt._kernels.cpu.intrinsics import (
     array_at,
     atomic_add,
     atomic_exchange,
+    call_loop,
     flush_denormals,
     load,
     pointers_in,
@@ -23,68 +24,55 @@ from numbopt._kernels.cpu.intrinsics import (
 )
 from numbopt._kernels.norms import square
 from numbopt._kernels.rule import Rule, update_lane
-from numbopt._kernels.specialise import compiled_with, specialise
+from numbopt._kernels.specialise import specialise
 
 SCALARS: Any
 SCALAR_COUNT: Any
 TO_FIXED_TUPLE: Any
 COLUMNS: Any
 STATE_OF: Any
-RUN_ROWS: Any
-
 
 PROGRESS_LINE = 16
 """Counters are so far apart that threads do not wait for each other's lines of cache."""
 
 
-class Kernels(NamedTuple):
-    """The two ways to launch the same block body."""
-
-    serial: Any
-    shared: Any
-
-
 @functools.cache
-def kernels_for(rule: Rule, bound_arrays: bool = False) -> Kernels:
-    """Compile the loops around ``rule``; the work is done when they are first needed for a dtype.
+def loop_around(rule: Rule, bound_arrays: bool = False) -> Any:
+    """Compile the loop around ``rule``; the work is done when it is first needed for a dtype.
 
     With ``bound_arrays``, each element has bounds of its own, and the last two addresses of a row are theirs.
     """
     from numba.np.unsafe.ndarray import to_fixed_tuple
 
-    bindings = rule.bindings(bound_arrays) | {"TO_FIXED_TUPLE": to_fixed_tuple, "RUN_ROWS": update_rows}
-    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+    return specialise(update_rows, rule.bindings(bound_arrays) | {"TO_FIXED_TUPLE": to_fixed_tuple})
 
 
 @functools.cache
-def zero_kernels() -> Kernels:
-    """Compile the loops that fill blocks of memory with zeros; sizes in ``rows`` are bytes."""
-    bindings = {"RUN_ROWS": zero_rows}
-    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+def zero_loop() -> Any:
+    """Compile the loop that fills blocks of memory with zeros; sizes in ``rows`` are bytes."""
+    return specialise(zero_rows, {})
 
 
 @functools.cache
-def copy_kernels() -> Kernels:
-    """Compile the loops that copy memory; a row is ``[size, 0, target, source]``, sizes in bytes."""
-    bindings = {"RUN_ROWS": copy_rows}
-    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+def copy_loop() -> Any:
+    """Compile the loop that copies memory; a row is ``[size, 0, target, source]``, sizes in bytes."""
+    return specialise(copy_rows, {})
 
 
 @functools.cache
-def squares_kernels() -> Kernels:
-    """Compile the loops that sum squares; a row is ``[size, 0, array, partial]``, the address of a float64 last."""
-    bindings = {"RUN_ROWS": sum_squares}
-    return Kernels(specialise(serial, bindings), specialise(shared, bindings, nogil=True))
+def squares_loop() -> Any:
+    """Compile the loop that sums squares; a row is ``[size, 0, array, partial]``, the address of a float64 last."""
+    # Reassociated, so that several elements are summed at once; the order within a block is fixed by the machine code.
+    return specialise(sum_squares, {}, fastmath={"reassoc", "contract"})
 
 
-def serial(rows, scalars):
-    """Run all rows on this thread."""
-    mode = flush_denormals()
-    RUN_ROWS(rows, scalars, 0, rows.shape[0])
-    restore_denormals(mode)
+@functools.cache
+def sharing() -> Any:
+    """Compile `shared`, for all loops."""
+    return specialise(shared, {}, nogil=True)
 
 
-def shared(rows, scalars, chunks, shares, progress, number):
+def shared(loop, rows, scalars, chunks, shares, progress, number):
     """Run chunks of rows, ``chunks[i]`` to ``chunks[i + 1]``, as long as there are unclaimed ones.
 
     Thread ``number`` begins with its share of them, ``shares[number]`` to ``shares[number + 1]``, so that it meets the
@@ -97,53 +85,53 @@ def shared(rows, scalars, chunks, shares, progress, number):
         atomic_exchange(progress, 0, 0)
         for share in range(share_count):
             atomic_exchange(progress, PROGRESS_LINE * (share + 1), shares[share])
-    mode = flush_denormals()
     for turn in range(share_count):
         share = (number + turn) % share_count
         done = 0
         chunk = atomic_add(progress, PROGRESS_LINE * (share + 1), 1)
         while chunk < shares[share + 1]:
-            RUN_ROWS(rows, scalars, chunks[chunk], chunks[chunk + 1])
+            call_loop(loop, rows[chunks[chunk] : chunks[chunk + 1]], scalars)
             done += 1
             chunk = atomic_add(progress, PROGRESS_LINE * (share + 1), 1)
         atomic_add(progress, 0, done)
-    restore_denormals(mode)
     while number == 0 and atomic_add(progress, 0, 0) < chunks.size - 1:
         yield_processor()
 
 
-def update_rows(rows, scalars, start, stop):
-    """Apply the rule to some blocks."""
-    for r in range(start, stop):
+def update_rows(rows, scalars):
+    """Apply the rule to blocks."""
+    mode = flush_denormals()
+    for r in range(rows.shape[0]):
         h = SCALARS(*TO_FIXED_TUPLE(scalars[rows[r, 1]], SCALAR_COUNT))
         arrays = pointers_in(rows, r, COLUMNS, scalars.dtype)
         targets = (arrays[0],) + STATE_OF(arrays)
         for i in range(rows[r, 0]):
             store(targets, i, update_lane(load(arrays, i), h.grad_scale, h))
+    restore_denormals(mode)
 
 
-def zero_rows(rows, scalars, start, stop):
-    """Fill some blocks with zeros."""
-    for r in range(start, stop):
+def zero_rows(rows, scalars):
+    """Fill blocks with zeros."""
+    for r in range(rows.shape[0]):
         block = array_at(rows[r, 2], rows[r, 0], np.uint8)
         for i in range(block.size):
             block[i] = 0
 
 
-def copy_rows(rows, scalars, start, stop):
-    """Copy some blocks."""
-    for r in range(start, stop):
+def copy_rows(rows, scalars):
+    """Copy blocks."""
+    for r in range(rows.shape[0]):
         target, source = array_at(rows[r, 2], rows[r, 0], np.uint8), array_at(rows[r, 3], rows[r, 0], np.uint8)
         for i in range(target.size):  # assigning a slice would do the same and takes two seconds to compile
             target[i] = source[i]
 
 
-# Reassociated, so that several elements are summed at once; within a block the order is fixed when this is compiled.
-@compiled_with(fastmath={"reassoc", "contract"})
-def sum_squares(rows, scalars, start, stop):
-    """Sum the squares of some blocks."""
-    for r in range(start, stop):
+def sum_squares(rows, scalars):
+    """Sum the squares of blocks."""
+    mode = flush_denormals()
+    for r in range(rows.shape[0]):
         total = 0.0
         for value in array_at(rows[r, 2], rows[r, 0], scalars.dtype):
             total += square(value)
         array_at(rows[r, 3], 1, np.float64)[0] = total
+    restore_denormals(mode)

@@ -5,10 +5,15 @@ What a pass does with an element is in `numbopt._kernels.passes`; here are the l
 A pass goes through the vectors in blocks of fixed size and adds up what the blocks give in their order, so that its
 result has the same bits for any number of threads. The vectors of a pass have one dtype.
 
-Every pass takes a `team`: None, or the arrays from `new_team`, through which other threads help. They are called once
-for many passes, because the passes of an iteration are many and short: between `open_team` and `close_team`, a helper
-in `help_team` takes blocks of whatever pass the launching thread has announced. That thread takes blocks as well and
-waits only for those that a helper has begun.
+Every pass takes a `team`. The array from `new_team` begins with two addresses of machine code: of `run_blocks`,
+compiled once for everything, and of `block_at`, compiled once for a dtype. A core for which `run_pass` is bound to
+`run_pass_at` calls them, and compiles in two thirds of the time. Without that binding, passes are compiled into the
+core, and ``team`` is None.
+
+The rest of the array, if there is more, is a board through which other threads help. They are called once for many
+passes, because the passes of an iteration are many and short: between `open_team` and `close_team`, a helper in
+`help_team` takes blocks of whatever pass the launching thread has announced. That thread takes blocks as well and waits
+only for those that a helper has begun.
 """
 
 import math
@@ -16,7 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from numbopt._kernels.cpu.intrinsics import atomic_add, atomic_exchange, never_inline, pointer_to, yield_processor
+from numbopt._kernels.cpu.intrinsics import (
+    array_at,
+    atomic_add,
+    atomic_exchange,
+    call_block,
+    call_pass,
+    never_inline,
+    pointer_to,
+    yield_processor,
+)
 from numbopt._kernels.passes import (
     COPY,
     DIFFERENCE,
@@ -41,11 +55,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 BLOCK = 8192
 
-# Fields of the board of a team. Blocks are claimed downwards, so that 0 and less mean that none is left.
-_UNCLAIMED, _DONE, _OPEN, _PASS, _SIZE, _OUT, _U, _V, _FIELDS = range(9)
+# Fields of a team. Blocks are claimed downwards, so that 0 and less mean that none is left. Behind the fields is what
+# the blocks give. That and the two factors are float64.
+_RUN_AT, _BLOCK_AT, _UNCLAIMED, _DONE, _OPEN, _PASS, _SIZE, _BYTES, _OUT, _U, _V, _FACTORS, _, _PARTS = range(14)
+_ALONE = 2  # the size of a team of one thread
 
-# LLVM optimises a function together with all it calls, anew for each function that Numba compiles. Those that only name
-# a pass are therefore no functions of their own: `_block` would be compiled once more for each of them.
+# Functions that only name a pass are no functions of their own: each would have to be compiled.
 _inlined = compiled_with(inline="always")
 
 
@@ -97,59 +112,70 @@ def max_magnitude(u, team):
     return run_pass(MAX_MAGNITUDE, u, 0.0, 0.0, u, u, team)
 
 
-def new_team(n: int) -> tuple[Array, Array, Array]:
-    """Return the arrays through which threads share passes over vectors of ``n`` elements."""
-    return np.zeros(_FIELDS, np.int64), np.zeros(2), np.zeros(math.ceil(n / BLOCK))
+def new_team(run_at: int, block_at: int, n: int = 0) -> Array:
+    """Return the array through which threads share passes over vectors of ``n`` elements, or which one thread needs.
+
+    Parameters
+    ----------
+    run_at, block_at : int
+        Addresses of `run_blocks` and, for the dtype of the vectors, of `block_at`.
+    """
+    team = np.zeros(_PARTS + math.ceil(n / BLOCK) if n else _ALONE, np.int64)
+    team[_RUN_AT], team[_BLOCK_AT] = run_at, block_at
+    return team
 
 
 def open_team(team):
     """Let helpers come."""
-    if team is not None:
-        atomic_exchange(team[0], _UNCLAIMED, 0)
-        atomic_exchange(team[0], _OPEN, 1)
+    atomic_exchange(team, _UNCLAIMED, 0)
+    atomic_exchange(team, _OPEN, 1)
 
 
 def close_team(team):
     """Send helpers home. One that has not noticed touches nothing but the board."""
-    if team is not None:
-        atomic_exchange(team[0], _OPEN, 0)
+    atomic_exchange(team, _OPEN, 0)
 
 
-def help_team(vectors, board, factors, parts, number):
-    """Take blocks of announced passes until the team is closed; ``vectors`` gives the dtype.
+def help_team(team, number):
+    """Take blocks of announced passes until the team is closed.
 
     The number of the helper does not matter: the vectors are seldom those that it has just seen.
     """
-    while atomic_add(board, _OPEN, 0) == 1:
-        if not _take_block(vectors, board, factors, parts):
+    while atomic_add(team, _OPEN, 0) == 1:
+        if not _take_block(team):
             yield_processor()
 
 
-@_inlined
+def _address(array):
+    return np.int64(array.ctypes.data)  # which is unsigned: the sum with an int64 would be a float64
+
+
 def run_pass(kind, out, a, b, u, v, team):
+    addresses = _address(out), _address(u), _address(v)
+    return _run_alone(0, kind, a, b, addresses, out.size, out.itemsize * BLOCK, out.dtype)
+
+
+def run_pass_at(kind, out, a, b, u, v, team):
+    addresses = _address(out), _address(u), _address(v)
     if out.size <= BLOCK:
-        return _part(0, kind, a, b, out.ctypes.data, u.ctypes.data, v.ctypes.data, out.size, out)
-    return _run_blocks(kind, out, a, b, u, v, team)
+        return call_block(team[_BLOCK_AT], kind, a, b, *addresses, out.size)
+    return call_pass(team[_RUN_AT], kind, a, b, *addresses, out.size, out.itemsize * BLOCK, team)
 
 
-def _run_blocks(kind, out, a, b, u, v, team):
-    never_inline()
-    if team is None:
-        total = 0.0
-        for place in range(math.ceil(out.size / BLOCK)):
-            part = _part(place, kind, a, b, out.ctypes.data, u.ctypes.data, v.ctypes.data, out.size, out)
-            total = _combine(kind, total, part)
-        return total
-    board, factors, parts = team
-    board[_PASS] = kind
-    board[_SIZE] = out.size
-    board[_OUT], board[_U], board[_V] = out.ctypes.data, u.ctypes.data, v.ctypes.data
-    board[_DONE] = 0
+def run_blocks(kind, a, b, out, u, v, size, bytes_per_block, team):
+    """Run a pass over vectors, which are given by their addresses."""
+    addresses = out, u, v
+    if team.size == _ALONE:
+        return _run_alone(team[_BLOCK_AT], kind, a, b, addresses, size, bytes_per_block, None)
+    team[_PASS], team[_SIZE], team[_BYTES] = kind, size, bytes_per_block
+    team[_OUT], team[_U], team[_V] = addresses
+    team[_DONE] = 0
+    factors, parts = _factors_and_parts(team)
     factors[0], factors[1] = a, b
-    atomic_exchange(board, _UNCLAIMED, parts.size)
-    while _take_block(out, board, factors, parts):
+    atomic_exchange(team, _UNCLAIMED, parts.size)
+    while _take_block(team):
         pass
-    while atomic_add(board, _DONE, 0) < parts.size:
+    while atomic_add(team, _DONE, 0) < parts.size:
         yield_processor()
     total = 0.0
     for part in parts:
@@ -157,32 +183,54 @@ def _run_blocks(kind, out, a, b, u, v, team):
     return total
 
 
-def _take_block(like, board, factors, parts):
+def _run_alone(block, kind, a, b, addresses, size, bytes_per_block, dtype):
+    total = run_block(block, kind, a, b, *addresses, min(BLOCK, size), dtype)
+    for start in range(BLOCK, size, BLOCK):
+        addresses = addresses[0] + bytes_per_block, addresses[1] + bytes_per_block, addresses[2] + bytes_per_block
+        part = run_block(block, kind, a, b, *addresses, min(BLOCK, size - start), dtype)
+        total = _combine(kind, total, part)
+    return total
+
+
+def _take_block(team):
     """Claim a block and run it; False if there is none."""
-    place = atomic_add(board, _UNCLAIMED, -1) - 1
+    place = atomic_add(team, _UNCLAIMED, -1) - 1
     if place < 0:
         return False
-    parts[place] = _part(
-        place, board[_PASS], factors[0], factors[1], board[_OUT], board[_U], board[_V], board[_SIZE], like
-    )
-    atomic_add(board, _DONE, 1)
+    factors, parts = _factors_and_parts(team)
+    offset = place * team[_BYTES]
+    size = min(BLOCK, team[_SIZE] - place * BLOCK)
+    out, u, v = team[_OUT] + offset, team[_U] + offset, team[_V] + offset
+    parts[place] = call_block(team[_BLOCK_AT], team[_PASS], factors[0], factors[1], out, u, v, size)
+    atomic_add(team, _DONE, 1)
     return True
+
+
+def _factors_and_parts(team):
+    start = _address(team)
+    factors = array_at(start + _FACTORS * team.itemsize, 2, np.float64)
+    return factors, array_at(start + _PARTS * team.itemsize, team.size - _PARTS, np.float64)
 
 
 def _combine(kind, total, part):
     return larger_of(total, part) if kind == MAX_MAGNITUDE else sum_of(total, part)
 
 
-@_inlined
-def _part(place, kind, a, b, out, u, v, size, like):
-    """Run a pass over one block of vectors of ``size`` elements, which are given by their addresses."""
-    offset = place * BLOCK * like.itemsize
-    out, u, v = (
-        pointer_to(out + offset, like.dtype),
-        pointer_to(u + offset, like.dtype),
-        pointer_to(v + offset, like.dtype),
-    )
-    return _block(kind, a, b, out, u, v, min(BLOCK, size - place * BLOCK))
+def run_block(block, kind, a, b, out, u, v, size, dtype):
+    """Run a pass over one block of vectors of ``dtype``, which are given by their addresses."""
+    return _block(kind, a, b, pointer_to(out, dtype), pointer_to(u, dtype), pointer_to(v, dtype), size)
+
+
+def run_block_at(block, kind, a, b, out, u, v, size, dtype):
+    """Do the same by the machine code of `block_at`."""
+    return call_block(block, kind, a, b, out, u, v, size)
+
+
+DTYPE: Any  # bound for `block_at`
+
+
+def block_at(kind, a, b, out, u, v, size):
+    return _block(kind, a, b, pointer_to(out, DTYPE), pointer_to(u, DTYPE), pointer_to(v, DTYPE), size)
 
 
 # Reassociation lets a sum run in vector registers; NaN and infinity keep their meaning.

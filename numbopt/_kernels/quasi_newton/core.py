@@ -58,8 +58,8 @@ from numbopt._kernels.quasi_newton.state import (
 )
 
 RULE: Any  # bound by `kernel`, so that a kernel holds, and compiles, one rule only
-FUNCTION: Any  # bound by `driver`, as is the core
-ADVANCE: Any
+ADVANCE: Any  # the compiled core, bound by `kernel_in_team` and `driver`
+FUNCTION: Any  # bound by `driver`
 _ROUNDINGS = 32  # error of a value, in units of its last digit: values are sums of many terms
 _STALLED = 1e-9  # relative change of the value, below which steps that no search could make better count as failures
 
@@ -79,10 +79,9 @@ def advance(vectors, products, states, x, g, f, team=None):
     return answer
 
 
-def advance_in_team(vectors, products, states, board, factors, parts, x, g, f):
-    team = (board, factors, parts)
+def advance_in_team(vectors, products, states, x, g, f, team):
     open_team(team)
-    answer = advance(vectors, products, states, x, g, f, team)
+    answer = ADVANCE(vectors, products, states, x, g, f, team)
     close_team(team)
     return answer
 
@@ -261,7 +260,7 @@ def _fixed_step(x, g, f, vectors, products, state, team):
     return MAX_ITERATIONS if state.iterations >= state.max_iterations else EVALUATE
 
 
-def drive(vectors, products, states, x, gradient, like, args, most):
+def drive(vectors, products, states, team, x, gradient, like, args, most):
     """Evaluate a compiled function and advance until the core stops, or until there were so many evaluations.
 
     The function gets a copy of ``x`` in the shape of ``like``, which it may keep or change. What it returns as gradient
@@ -273,6 +272,6 @@ def drive(vectors, products, states, x, gradient, like, args, most):
         if g.size != x.size:
             raise ValueError("the gradient must have as many elements as x0")
         gradient[:] = g.ravel()
-        answer = ADVANCE(vectors, products, states, x, gradient, float(f), None)
+        answer = ADVANCE(vectors, products, states, x, gradient, float(f), team)
         most -= 1
     return answer
