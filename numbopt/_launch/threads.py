@@ -1,7 +1,7 @@
 """Threads that help with a large launch.
 
 The thread that launches never depends on the others. Work is cut into chunks, and whoever is free claims the next one
-by atomic counters (`cpu.shared`); the launching thread does so itself from the first moment and waits only for chunks
+by atomic counters (`rows.shared`); the launching thread does so itself from the first moment and waits only for chunks
 that another thread has begun. A helper that wakes late, because its core is busy with a spinning BLAS pool or another
 program, finds the counters exhausted and goes back to sleep: the launch took as long as one thread takes, not longer.
 Helpers sleep on a queue between launches and never spin, so they take no core away from BLAS either.

@@ -151,8 +151,7 @@ def _address(array):
 
 
 def run_pass(kind, out, a, b, u, v, team):
-    addresses = _address(out), _address(u), _address(v)
-    return _run_alone(0, kind, a, b, addresses, out.size, out.itemsize * BLOCK, out.dtype)
+    return _run_alone(0, kind, a, b, _address(out), _address(u), _address(v), out.size, out.itemsize * BLOCK, out.dtype)
 
 
 def run_pass_at(kind, out, a, b, u, v, team):
@@ -164,11 +163,10 @@ def run_pass_at(kind, out, a, b, u, v, team):
 
 def run_blocks(kind, a, b, out, u, v, size, bytes_per_block, team):
     """Run a pass over vectors, which are given by their addresses."""
-    addresses = out, u, v
     if team.size == _ALONE:
-        return _run_alone(team[_BLOCK_AT], kind, a, b, addresses, size, bytes_per_block, None)
+        return _run_alone(team[_BLOCK_AT], kind, a, b, out, u, v, size, bytes_per_block, None)
     team[_PASS], team[_SIZE], team[_BYTES] = kind, size, bytes_per_block
-    team[_OUT], team[_U], team[_V] = addresses
+    team[_OUT], team[_U], team[_V] = out, u, v
     team[_DONE] = 0
     factors, parts = _factors_and_parts(team)
     factors[0], factors[1] = a, b
@@ -183,11 +181,11 @@ def run_blocks(kind, a, b, out, u, v, size, bytes_per_block, team):
     return total
 
 
-def _run_alone(block, kind, a, b, addresses, size, bytes_per_block, dtype):
-    total = run_block(block, kind, a, b, *addresses, min(BLOCK, size), dtype)
+def _run_alone(block, kind, a, b, out, u, v, size, bytes_per_block, dtype):
+    total = run_block(block, kind, a, b, out, u, v, min(BLOCK, size), dtype)
     for start in range(BLOCK, size, BLOCK):
-        addresses = addresses[0] + bytes_per_block, addresses[1] + bytes_per_block, addresses[2] + bytes_per_block
-        part = run_block(block, kind, a, b, *addresses, min(BLOCK, size - start), dtype)
+        out, u, v = out + bytes_per_block, u + bytes_per_block, v + bytes_per_block
+        part = run_block(block, kind, a, b, out, u, v, min(BLOCK, size - start), dtype)
         total = _combine(kind, total, part)
     return total
 
