@@ -224,7 +224,7 @@ class ElementwiseOptimizer(Optimizer):
         loss = None
         if closure is not None:
             loss, grads = self.evaluate(closure, grads)
-        with self._lock:
+        with self._alone():
             self._refresh_options()
             gradients, tables = self._gradients or self._new_gradients(), self._tables
             given = gradients.own() if grads is None else gradients.given(grads, self.gradients_in_order)
@@ -239,8 +239,9 @@ class ElementwiseOptimizer(Optimizer):
                 scale = self._gradient_scale(gradients, given)
             if scale is None:
                 self.skipped_steps += 1
+                self.step_count += 1
                 return loss
-            run(tables.advancing(self, scale))
+            run([*tables.advancing(self, scale), self._counting()])
             if self._has_projects:
                 for parameter, known, address in zip(
                     self._parameters, self._group_of, gradients.addresses, strict=True

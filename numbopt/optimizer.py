@@ -3,7 +3,9 @@
 import copy
 import functools
 import operator
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from numbopt import options as checks
 from numbopt._devices.arrays import DeviceArray, host_copy, to_host
+from numbopt._devices.interruptions import raised_by_handler
 from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.look import compiled_look
 from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
@@ -123,7 +126,8 @@ class Optimizer:
         self._group_of: list[GroupOptions] = []  # of each parameter
         self._positions: dict[int, int] = {}  # by identities; made when it is first needed
         self._groups_seen: list[dict[str, Any]] | None = []
-        self._lock = threading.Lock()
+        self._lock: Any = threading.RLock()
+        _optimizers.add(self)
         self._zeroing = _NOTHING_ZEROED
 
     @property
@@ -237,8 +241,10 @@ class Optimizer:
         try:
             if groups == seen or (seen is not None and self._take_edits(groups, seen)):
                 return
-        except (KeyError, ValueError):  # an array of several elements has no truth; what is wrong is found again below
-            pass
+        except (KeyError, ValueError) as error:
+            # An array of several elements has no truth. What else is wrong is found again below.
+            if raised_by_handler(error):
+                raise
         checked = self._checked_groups(groups)
         self._groups_seen = None  # invalid until all is done; see `calls`
         for known, values, group in zip(self._group_options, checked, groups, strict=True):
@@ -317,9 +323,7 @@ class Optimizer:
             For gradients or options that are not valid; no parameter and no state has changed then.
         """
         if not (self._step_pre_hooks or self._step_post_hooks or global_step_pre_hooks or global_step_post_hooks):
-            loss = self._step(closure, grads)
-            self.step_count += 1
-            return loss
+            return self._step(closure, grads)
         args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
         kwargs = {} if grads is None else {"grads": grads}
         for hook in (*global_step_pre_hooks.values(), *self._step_pre_hooks.values()):
@@ -331,7 +335,6 @@ class Optimizer:
                     )
                 args, kwargs = result
         loss = self._step_with(*args[1:], **kwargs)
-        self.step_count += 1
         for hook in (*self._step_post_hooks.values(), *global_step_post_hooks.values()):
             hook(self, args, kwargs)
         return loss
@@ -339,8 +342,21 @@ class Optimizer:
     def _step_with(self, closure: Callable[[], Any] | None = None, grads: Any = None) -> Any:
         return self._step(closure, grads)
 
+    def _alone(self) -> Any:
+        """Return the lock that a step holds, or refuse a step inside another one."""
+        if self._lock._is_owned():
+            raise RuntimeError(
+                f"step of {type(self).__name__} was called inside its own step: by its own closure, a hook, project= or the "
+                "handler of a signal; call it after that step"
+            )
+        return self._lock
+
+    def _counting(self) -> Callable[[], object]:
+        """Return the call that counts a step."""
+        return functools.partial(setattr, self, "step_count", self.step_count + 1)
+
     def _step(self, closure: Callable[[], Any] | None, grads: Any) -> Any:
-        """Do what `step` says, without hooks."""
+        """Do what `step` says, without hooks, inside `_alone`; count the step together with its last change."""
         raise NotImplementedError(f"{type(self).__name__} must implement _step")
 
     def evaluate(self, closure: Callable[[], Any], grads: Any = None) -> tuple[Any, Any]:
@@ -581,6 +597,35 @@ class Optimizer:
 
 def _is_number(value: Any) -> bool:
     return not isinstance(value, np.ndarray) and np.isscalar(value)  # in this order, because most are arrays
+
+
+class _HeldAtFork:
+    """The lock of an optimizer in a child process that was forked while another thread was in a step."""
+
+    def _is_owned(self) -> bool:
+        return False
+
+    def __enter__(self) -> None:
+        raise RuntimeError(
+            "this process was forked while another thread was in a step of this optimizer: parameters and state are "
+            "between two steps; fork at another moment, or make the optimizer and its arrays in the child"
+        )
+
+    def __exit__(self, *exception: object) -> None:
+        """Do nothing: there is nothing to leave."""
+
+
+def _refuse_torn_steps() -> None:
+    for optimizer in _optimizers:
+        if optimizer._lock.acquire(blocking=False):
+            optimizer._lock.release()
+        else:
+            optimizer._lock = _HeldAtFork()
+
+
+_optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_refuse_torn_steps)
 
 
 _NOTHING_ZEROED: tuple[int, list[int], list[Any]] = (-1, [], [])

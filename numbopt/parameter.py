@@ -20,6 +20,7 @@ from numbopt._devices.arrays import (
     to_host,
     zeros,
 )
+from numbopt._devices.interruptions import raised_by_handler
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -465,9 +466,11 @@ class Parameter(NDArrayOperatorsMixin):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild from what `__getstate__` gave."""
         source = np.asarray(state["source"])  # a subclass and its plain view stay one memory
-        if state["device"] == "cpu":
+        if state["device"] == "cpu" and source.flags.writeable:
             self._set_up(source, state["name"])
             self._source = state["source"]
+        elif state["device"] == "cpu":  # in a file or in bytes, from where a pickle may take the memory of its arrays
+            self._set_up(source.copy(order="K"), state["name"])
         else:
             self._set_up(_moved(source), state["name"])
         if state["grad"] is not None:
@@ -562,6 +565,8 @@ def checked_values(value: Any, parameter: Parameter, what: str, position: int | 
         try:
             value = np.asarray(value)
         except Exception as error:  # a ragged list, a tensor on another device
+            if raised_by_handler(error):
+                raise
             raise ValueError(f"{what} of {label(parameter, position)} cannot become an array: {error}") from error
     data = parameter._data
     if value.dtype is not data.dtype and (
@@ -635,7 +640,14 @@ def place_of(base: Any) -> tuple[int, int] | None:
     if not isinstance(base, np.ndarray):
         try:
             base = np.frombuffer(base, np.uint8)
-        except (TypeError, ValueError, BufferError, AttributeError):  # a capsule; a mapped file that was closed
+        except (
+            TypeError,
+            ValueError,
+            BufferError,
+            AttributeError,
+        ) as error:  # a capsule; a mapped file that was closed
+            if raised_by_handler(error):
+                raise
             return None
     return address_of(base), base.nbytes
 
@@ -669,6 +681,8 @@ def _checked(data: Any, name: str | None, *, in_place: bool = False) -> Any:
     try:
         array = np.asarray(data)
     except Exception as error:
+        if raised_by_handler(error):
+            raise
         raise ValueError(
             f"{f'parameter {name!r}' if name else 'a parameter'} cannot become an array: {error}"
         ) from error

@@ -1,7 +1,6 @@
 """VectorOptimizer: from the core for vectors, `numbopt._kernels.quasi_newton`, to optimizers driven by closures."""
 
 import math
-import threading
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
@@ -87,7 +86,6 @@ class VectorOptimizer(Optimizer):
         self._vectors: FlatVectors | None = None
         self._core: qn.State | None = None
         self._evaluations = self._iterations = 0
-        self._stepping_thread: int | None = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Refuse: there is one group only."""
@@ -154,14 +152,10 @@ class VectorOptimizer(Optimizer):
                 f"{type(self).__name__} evaluates the loss several times: give step a closure that returns the loss, "
                 "or (loss, grads), and nothing else"
             )
-        if self._stepping_thread == threading.get_ident():
-            raise RuntimeError("step was called by its own closure, which only evaluates the loss and its gradients")
-        with self._lock:
-            self._stepping_thread = threading.get_ident()
-            try:
-                return self._minimize(closure)
-            finally:
-                self._stepping_thread = None
+        with self._alone():
+            loss = self._minimize(closure)
+            self.step_count += 1
+        return loss
 
     def _minimize(self, closure: Callable[[], Any]) -> Any:
         """Evaluate and advance until the core stops; return the first loss."""

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numbopt._devices.interruptions import deferred
+
 
 def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = True, **options: Any) -> Any:
     """Compile ``template`` with the global names in ``bindings`` bound to the given values.
@@ -40,11 +42,14 @@ def specialise(template: Any, bindings: Mapping[str, Any], *, cached: bool = Tru
 
     from numbopt._kernels.disk_cache import DiskCache
 
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("numbopt works with compiled code only; unset the environment variable NUMBA_DISABLE_JIT")
+
     clone = clone_of(template, bindings, _compile_for_cpu, {**_OPTIONS, **options})
     kernel = clone.function
     dispatcher = numba.jit(**_OPTIONS, **options)(kernel)
     if cached and clone.cacheable:
-        with contextlib.suppress(RuntimeError):  # no folder for the cache can be written
+        with deferred(), contextlib.suppress(RuntimeError):  # no folder for the cache can be written
             dispatcher._cache = DiskCache(kernel)  # what `cache=True` does with Numba's own
             setattr(dispatcher, _WHOLE, True)
     return dispatcher
@@ -56,17 +61,19 @@ def entry_point(dispatcher: Any, argument_types: tuple[Any, ...]) -> Callable[..
     Calling an entry point spares Numba's look at the types of the arguments, which takes as long as a small launch, so
     that the caller has to know them. Compiling that takes longer than `PATIENCE` is announced in the log.
     """
+    if argument_types in dispatcher.overloads:
+        return dispatcher.overloads[argument_types].entry_point  # type: ignore[no-any-return]
     import logging
     import threading
 
     announcement = threading.Timer(PATIENCE, logging.getLogger("numbopt").warning, [_ANNOUNCEMENT])
     announcement.daemon = True
-    announcement.start()
-    try:
-        entry: Callable[..., Any] = dispatcher.compile(argument_types)
-    finally:
-        announcement.cancel()
-    return entry
+    with deferred():
+        announcement.start()
+        try:
+            return dispatcher.compile(argument_types)  # type: ignore[no-any-return]
+        finally:
+            announcement.cancel()
 
 
 def address(dispatcher: Any, argument_types: tuple[Any, ...]) -> int:

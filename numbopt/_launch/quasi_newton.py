@@ -63,14 +63,14 @@ def team_for(dtype: np.dtype[Any], n: int = 0) -> Array:
 def _entry_points(rule: int, dtype: np.dtype[Any], shared: bool) -> tuple[Callable[..., Any], ...]:
     """Return the entry points of what `advance_function` runs, compiled; see `numbopt._launch.cpu`."""
     state, team, vector = new_state(1, dtype, rule, 1), team_for(dtype), np.zeros(1, dtype)
-    alone = _entry_point(kernel(rule), *state, vector, vector, 0.0, team)
+    alone = entry_point_for(kernel(rule), *state, vector, vector, 0.0, team)
     if not shared:
         return (alone,)
-    return _entry_point(kernel_in_team(rule), *state, vector, vector, 0.0, team), _entry_point(helper(), team, 1)
+    return entry_point_for(kernel_in_team(rule), *state, vector, vector, 0.0, team), entry_point_for(helper(), team, 1)
 
 
-def _entry_point(compiled: Any, *arguments: Any) -> Callable[..., Any]:
-    """Return the entry point for arguments of these types."""
+def entry_point_for(compiled: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return the entry point of a function for arguments of the types that these have."""
     from numba import typeof
 
     return entry_point(compiled, tuple(map(typeof, arguments)))

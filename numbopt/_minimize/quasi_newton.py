@@ -7,7 +7,7 @@ import numpy as np
 
 from numbopt._devices.arrays import Array
 from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, CONJUGATE, EVALUATE, LBFGS, State, new_state
-from numbopt._launch.quasi_newton import advance_function, driver, pairs, team_for
+from numbopt._launch.quasi_newton import advance_function, driver, entry_point_for, pairs, team_for
 from numbopt._minimize.outcomes import OF_THE_CORE, STOPPED_BY_CALLBACK, Outcome
 from numbopt._minimize.problem import Problem, scipy_optimize
 
@@ -53,12 +53,13 @@ def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]
 
 def _run_compiled(problem: Problem, rule: int, x: Array, state: State) -> Outcome:
     """Do the same with a compiled function, in compiled code that comes back now and then, for Ctrl-C and threads."""
-    drive, like, gradient = driver(rule, problem.fun), x.reshape(problem.shape), np.empty_like(x)
-    team = team_for(x.dtype)
+    like, gradient = x.reshape(problem.shape), np.empty_like(x)
+    arguments = *state, team_for(x.dtype), x, gradient, like, problem.args
+    drive = entry_point_for(driver(rule, problem.fun), *arguments, 1)
     most, answer = 16, EVALUATE
     while answer == EVALUATE:
         start = time.perf_counter()
-        answer = drive(*state, team, x, gradient, like, problem.args, most)
+        answer = drive(*arguments, most)
         if time.perf_counter() - start < _UNINTERRUPTED / 2:
             most *= 2
     return OF_THE_CORE[answer]

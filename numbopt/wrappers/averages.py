@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from numbopt._devices.arrays import Array, copying, host_copy
+from numbopt._devices.arrays import copying, host_copy
 from numbopt._kernels.rule import Rule
 from numbopt._launch.calls import run
 from numbopt._parameters.names import by_name
@@ -170,7 +170,6 @@ class AveragedParameters:
             raise TypeError(f"avg_fn must be a function, such as get_ema_avg_fn(0.99) returns, got {avg_fn!r}")
         self._avg_fn = get_swa_avg_fn() if avg_fn is None else avg_fn
         self._source = _as_optimizer(params)
-        self._sources: list[Array] = []
         self._averager: _Averager | None = None
         self.parameters: list[Parameter] = []
         self.n_averaged = 0
@@ -185,10 +184,11 @@ class AveragedParameters:
             If your own ``avg_fn`` returns an array that does not fit. No average has changed then.
         """
         self._follow()
+        sources = [parameter.array for parameter in self._source.parameters]
         if self.n_averaged == 0:
-            _copy(self._sources, self.parameters)
+            _copy(sources, self.parameters)
         elif self._averager is not None:
-            self._averager._step(None, self._sources)  # `step` would call the hooks of all optimizers
+            self._averager._step(None, sources)  # `step` would call the hooks of all optimizers
         else:
             values = []
             for i, (average, source) in enumerate(zip(self.parameters, self._source.parameters, strict=True)):
@@ -287,7 +287,6 @@ class AveragedParameters:
             averages = [zeros_like(parameter) for parameter in added]
             _copy([parameter.array for parameter in added], averages)
             self.parameters += averages
-            self._sources = [parameter.array for parameter in self._source.parameters]
             self._make_averager()
 
     def _make_averager(self) -> None:
@@ -302,5 +301,7 @@ def _as_optimizer(params: Any) -> Any:
 
 def _copy(values: list[Any], parameters: list[Parameter]) -> None:
     """Copy arrays into parameters, all or none (Ctrl-C safe, see `calls`)."""
+    for position, parameter in enumerate(parameters):
+        parameter.check_memory(position)
     pairs = zip(parameters, values, strict=True)
     run([copying(parameter.array, value) for parameter, value in pairs])

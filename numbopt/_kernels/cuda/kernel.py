@@ -8,6 +8,7 @@ import numpy as np
 from numba import types
 
 from numbopt._devices import compiler, driver
+from numbopt._devices.interruptions import deferred
 from numbopt._kernels.disk_cache import cached_text
 from numbopt._kernels.specialise import clone_of
 
@@ -46,7 +47,8 @@ class Kernel:
     def loaded(self) -> Any:
         """The kernel on the device."""
         gpu = driver.device()
-        ptx = self.ptx(gpu.capability)
+        with deferred():
+            ptx = self.ptx(gpu.capability)
         name = re.search(r"\.entry\s+(\w+)", ptx)
         assert name is not None
         return gpu.load(ptx, name[1])
