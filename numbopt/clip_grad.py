@@ -13,7 +13,7 @@ import numpy as np
 from numbopt._devices.arrays import as_device_array, is_device_array, to_host
 from numbopt._kernels.norms import clip_coefficient
 from numbopt._launch.many_arrays import clip, scale, two_norm
-from numbopt.options import as_float
+from numbopt.options import as_float, check_is_plain
 from numbopt.parameter import Parameter
 
 
@@ -156,6 +156,7 @@ def _gradients(parameters: Any) -> list[Any]:
             gradient = as_device_array(gradient)
             fits = gradient.dtype.kind in "fc" and gradient.memory_order is not None
         else:
+            check_is_plain("a gradient", gradient)
             fits = isinstance(gradient, np.ndarray) and gradient.dtype.kind in "fc"
         if not fits:
             raise TypeError(f"parameters must be Parameters or arrays of real or complex numbers, got {item!r}")

@@ -190,15 +190,17 @@ class ElementwiseOptimizer(Optimizer):
                     calls += _moving_inside(parameter, known.bounds)
         return calls
 
-    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: Mapping[str, Any]) -> None:
+    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: dict[str, Any]) -> None:
         known.values, known.options = values, self._options_type.of(values)
         known.common = self._common_scalars(values)
-        known.bounds = values["bounds"]
-        bound_arrays = group["bounds"] if known.bounds is not UNBOUNDED and are_arrays(known.bounds) else None
+        known.bounds = bounds = values["bounds"]
+        bound_arrays = bounds if bounds is not UNBOUNDED and are_arrays(bounds) else None
         rule = self.rule_for(values)
         if rule is not known.rule or bound_arrays is not known.bound_arrays:
             self._tables.forget()  # first; see `calls`
             known.rule, known.bound_arrays = rule, bound_arrays
+            if bound_arrays:
+                group["bounds"] = bounds  # copies, because edits of the user's arrays would have no effect
         if values["project"] is not None:
             self._has_projects = True
 
@@ -231,6 +233,8 @@ class ElementwiseOptimizer(Optimizer):
             if not gradients.retake(given, tables.targets):
                 if grads is not None:
                     given = self.gradients_in_order(grads)
+                if grads is None and given and all(array is None for array in given):
+                    _warn_of_no_gradient(closure, loss)
                 tables.targets = None  # until the tables agree with the gradients; see `calls`
                 gradients.take(given)
                 tables.use(gradients.addresses, self, self._group_of)
@@ -373,6 +377,14 @@ def _moving_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> Calls:
         return []
     warnings.warn(f"{label(parameter)} started outside its bounds and was moved inside", stacklevel=2)
     return [copying(data, np.clip(values, *bounds))]
+
+
+def _warn_of_no_gradient(closure: Callable[[], Any] | None, loss: Any) -> None:
+    remedy = "give them by step(grads=[...]), or as the grad of a numbopt.Parameter"
+    if closure is not None:
+        returned = "None" if loss is None else "gradients without a loss" if np.ndim(loss) else "only the loss"
+        remedy = f"the closure returned {returned}, return (loss, grads)"
+    warnings.warn(f"no parameter has a gradient, so the step changed nothing: {remedy}", stacklevel=4)
 
 
 def _project(parameter: Parameter, project: Callable[[Array], Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numbopt._devices.arrays import Array, as_device_array, is_device_array
 from numbopt._launch.many_arrays import two_norm
 from numbopt.optimizer import Optimizer
-from numbopt.options import as_integer
+from numbopt.options import as_float, as_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ class History(Mapping[str, Array]):
             raise ValueError("the numbers of the steps are recorded already; choose another name than step")
         if loss is not None:
             values["loss"] = loss
-        numbers = {name: float(value) for name, value in values.items()}
+        numbers = {name: as_float(name, value) for name, value in values.items()}
         if self._is_recorded:
             for name, number in numbers.items():
                 self._column(name)[-1] = number
@@ -124,7 +124,7 @@ class History(Mapping[str, Array]):
                 is_first = False
                 loss, given = result if isinstance(result, tuple) and len(result) == 2 else (result, grads)
                 if not isinstance(loss, tuple):
-                    self._loss = math.nan if loss is None else float(loss)
+                    self._loss = math.nan if loss is None else as_float("the loss", loss)
                 if self._with_norm:
                     self._norm = _gradient_norm(optimizer, given)
             return result
@@ -140,7 +140,8 @@ class History(Mapping[str, Array]):
         row = {"loss": self._loss}
         if self._with_norm:
             row["gradient_norm"] = self._norm if len(args) >= 2 else _gradient_norm(optimizer, kwargs.get("grads"))
-        row |= {_lr_name(i): float(group.get("lr", math.nan)) for i, group in enumerate(optimizer.param_groups)}
+        rates = [as_float("lr", group.get("lr", math.nan)) for group in optimizer.param_groups]
+        row |= {_lr_name(i): rate for i, rate in enumerate(rates)}
         for name, column in self._columns.items():
             column.append(self.steps if name == "step" else math.nan)
         for name, value in row.items():

@@ -4,7 +4,10 @@ import copy
 import functools
 import operator
 import os
+import sys
 import threading
+import types
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +21,7 @@ from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.look import compiled_look
 from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
 from numbopt._parameters.groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
+from numbopt._parameters.rebinding import LAST_STEP, Names
 from numbopt._parameters.state import Access, State
 from numbopt._parameters.state_dict import PARAMETERS, loaded_options, matched_groups, packed_groups
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
@@ -31,6 +35,29 @@ class _Required:
 
 required: Any = _Required()
 """Default of an option that each group has to give."""
+
+
+class _OptionOfGroups:
+    """Says, where an option is set as an attribute of an optimizer, that this changes nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, optimizer: Any, cls: type) -> Any:
+        values = {} if optimizer is None else vars(optimizer)
+        if self._name not in values:
+            remedy = f"opt.param_groups[0][{self._name!r}]"
+            raise AttributeError(f"{cls.__name__} has no attribute {self._name!r}; it is an option of groups: {remedy}")
+        return values[self._name]
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        name = self._name
+        warnings.warn(
+            f"{name} is an option of groups, and setting it as an attribute changes nothing: write "
+            f"opt.param_groups[0][{name!r}] = {value!r}",
+            stacklevel=2,
+        )
+        vars(optimizer)[name] = value
 
 
 class GroupOptions:
@@ -105,6 +132,13 @@ class Optimizer:
     common_options: ClassVar[Mapping[str, tuple[checks.Check, Any]]] = checks.COMMON
     """Checks and defaults of options that a group may have."""
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Let a subclass say what to do where an option is set as an attribute."""
+        super().__init_subclass__(**arguments)
+        for name in cls.options.keys() | cls.common_options.keys():
+            if not hasattr(cls, name):
+                setattr(cls, name, _OptionOfGroups(name))
+
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         self._step_pre_hooks, self._step_post_hooks = Hooks(), Hooks()
         self._state_dict_pre_hooks, self._state_dict_post_hooks = Hooks(), Hooks()
@@ -129,6 +163,7 @@ class Optimizer:
         self._lock: Any = threading.RLock()
         _optimizers.add(self)
         self._zeroing = _NOTHING_ZEROED
+        self._names_seen: Names | None = None
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -231,7 +266,7 @@ class Optimizer:
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse combinations of options, each valid by itself, that make no sense; for subclasses."""
 
-    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: Mapping[str, Any]) -> None:
+    def _take_options(self, known: GroupOptions, values: dict[str, Any], group: dict[str, Any]) -> None:
         """Let a group have other options, which have been checked."""
         known.values = values
 
@@ -322,6 +357,8 @@ class Optimizer:
         TypeError, ValueError
             For gradients or options that are not valid; no parameter and no state has changed then.
         """
+        if self.step_count <= LAST_STEP:
+            self._look_for_rebinding(sys._getframe(1))
         if not (self._step_pre_hooks or self._step_post_hooks or global_step_pre_hooks or global_step_post_hooks):
             return self._step(closure, grads)
         args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
@@ -339,6 +376,12 @@ class Optimizer:
             hook(self, args, kwargs)
         return loss
 
+    def _look_for_rebinding(self, frame: types.FrameType) -> None:
+        if self._names_seen is None:
+            self._names_seen = Names(self._parameters, frame)
+        else:
+            self._names_seen.warn_of_rebinding(frame)
+
     def _step_with(self, closure: Callable[[], Any] | None = None, grads: Any = None) -> Any:
         return self._step(closure, grads)
 
@@ -346,8 +389,8 @@ class Optimizer:
         """Return the lock that a step holds, or refuse a step inside another one."""
         if self._lock._is_owned():
             raise RuntimeError(
-                f"step of {type(self).__name__} was called inside its own step: by its own closure, a hook, project= or the "
-                "handler of a signal; call it after that step"
+                f"step of {type(self).__name__} was called inside its own step: by its own closure, a hook, project= "
+                "or the handler of a signal; call it after that step"
             )
         return self._lock
 
@@ -539,7 +582,7 @@ class Optimizer:
             return value.item() if hasattr(value, "item") else value
         if isinstance(value, (int, float)):
             return value
-        return checked_values(np.asarray(value), self._parameters[position], f"loaded state {key!r}")
+        return checked_values(value, self._parameters[position], f"loaded state {key!r}")
 
     # ---- hooks
 

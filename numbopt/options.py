@@ -19,6 +19,16 @@ import numpy as np
 Check = Callable[[str, Any], Any]
 
 
+def check_is_plain(what: str, value: Any) -> None:
+    """Refuse a value of which NumPy would drop the mask or the unit, and with it what the numbers mean."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what} is a masked array; pass its .filled(...) or .data")
+    for name in ("unit", "units"):  # astropy; pint, unyt
+        unit = str(getattr(value, name, ""))
+        if unit not in ("", "dimensionless", "None"):
+            raise TypeError(f"{what} has the unit {unit}; pass its plain numbers, all in units that fit together")
+
+
 @dataclass(frozen=True)
 class Number:
     """The check of a real number between two bounds.
@@ -123,7 +133,10 @@ UNBOUNDED = (-math.inf, math.inf)
 
 
 def bounds(name: str, value: Any) -> tuple[Any, Any]:
-    """Check of a lower and an upper bound, each None, a number or an array; return floats or arrays of float64."""
+    """Check of a lower and an upper bound, each None, a number or an array.
+
+    Returns floats or read-only copies of arrays, of float64.
+    """
     if value is None:
         return UNBOUNDED
     if not isinstance(value, (tuple, list)) or len(value) != 2:
@@ -135,12 +148,24 @@ def bounds(name: str, value: Any) -> tuple[Any, Any]:
 
 
 def _bound(name: str, value: Any) -> Any:
+    if _is_frozen(value):
+        return value  # what this returned before
+    check_is_plain(name, value)
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be real numbers or arrays of them, got {value!r}")
     if np.isnan(array).any():
         raise ValueError(f"{name} must not hold NaN, got {value!r}")
-    return float(array) if array.ndim == 0 else array.astype(np.float64)
+    if array.ndim == 0:
+        return float(array)
+    array = array.astype(np.float64)
+    array.setflags(write=False)
+    return array
+
+
+def _is_frozen(value: Any) -> bool:
+    """Whether ``value`` is an array that nothing can change."""
+    return type(value) is np.ndarray and not value.flags.writeable and value.base is None
 
 
 def projection(name: str, value: Any) -> Callable[[Any], Any] | None:
@@ -190,6 +215,7 @@ def as_integer(name: str, value: Any, low: int, refusal: str | None = None) -> i
 
 def _element(name: str, value: Any) -> Any:
     """Return the only element of an array. Return other values as they are."""
+    check_is_plain(name, value)
     shape = getattr(value, "shape", None)
     if shape is None or not hasattr(value, "item"):
         return value
@@ -204,7 +230,8 @@ _FIXED = {float, int, bool, str, type(None)}
 def is_fixed(values: Iterable[Any]) -> bool:
     """Return whether all ``values`` stay as they are. The content of a list or an array may change."""
     return all(
-        type(value) in _FIXED or (is_fixed(value) if isinstance(value, tuple) else not hasattr(value, "__setitem__"))
+        type(value) in _FIXED
+        or (is_fixed(value) if isinstance(value, tuple) else _is_frozen(value) or not hasattr(value, "__setitem__"))
         for value in values
     )
 

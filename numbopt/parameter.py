@@ -21,6 +21,7 @@ from numbopt._devices.arrays import (
     zeros,
 )
 from numbopt._devices.interruptions import raised_by_handler
+from numbopt.options import check_is_plain
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -104,6 +105,7 @@ class Parameter(NDArrayOperatorsMixin):
         "_shown",
         "_shown_grad",
         "_source",
+        "is_implicit",
         "name",
     )
 
@@ -145,6 +147,7 @@ class Parameter(NDArrayOperatorsMixin):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a string, got {name!r}")
         self.name = name
+        self.is_implicit = False  # whether an optimizer made it of a plain array, which is all that the user knows
         axes = memory_order(data)
         if axes is None:  # a copy that kept the gaps of its strided original cannot be: copy(order="K") closes them
             raise ValueError(
@@ -560,8 +563,7 @@ def checked_values(value: Any, parameter: Parameter, what: str, position: int | 
     if type(value) is not np.ndarray:
         if is_device_array(value):
             return _checked_on_device(value, parameter, what, position)
-        if isinstance(value, np.ma.MaskedArray):
-            raise TypeError(f"{what} of {label(parameter, position)} is a masked array; pass its .filled(0) or .data")
+        check_is_plain(f"{what} of {label(parameter, position)}", value)
         try:
             value = np.asarray(value)
         except Exception as error:  # a ragged list, a tensor on another device
@@ -676,8 +678,8 @@ def _checked(data: Any, name: str | None, *, in_place: bool = False) -> Any:
     """Return ``data`` as a plain ndarray, or DeviceArray, of a type that can be optimized."""
     if is_device_array(data):
         return _checked_device_array(data, name, in_place)
-    if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(f"{_label(name, data.shape)} is a masked array; pass its .filled(...) or .data")
+    if type(data) is not np.ndarray:
+        check_is_plain(_label(name, getattr(data, "shape", ())), data)
     try:
         array = np.asarray(data)
     except Exception as error:

@@ -225,6 +225,7 @@ class VectorOptimizer(Optimizer):
         if key not in (*_ROWS, *_PAIRS):
             return value
         dtype = np.result_type(*(p.flat_dtype for p in self._parameters))
+        checks.check_is_plain(f"loaded state {key!r}", value)
         array = np.asarray(value)
         if not np.can_cast(array.dtype, dtype, "same_kind"):
             raise TypeError(f"loaded state {key!r} has type {array.dtype}, it must be real numbers")
@@ -251,6 +252,7 @@ def _as_number(loss: Any) -> float:
     """Return a loss as a float."""
     if type(loss) is float:
         return loss
+    checks.check_is_plain("the loss", loss)
     shape = getattr(loss, "shape", None)
     value = loss.item() if shape is not None and math.prod(shape) == 1 else loss
     if isinstance(value, bool) or not isinstance(value, Real):

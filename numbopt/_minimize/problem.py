@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from numbopt._devices.arrays import Array
 from numbopt._kernels.specialise import is_jitted
+from numbopt.options import check_is_plain
 
 
 @functools.cache
@@ -85,7 +87,7 @@ class Problem:
                 return value, gradient  # nothing to convert
         elif np.float32 in (getattr(value, "dtype", None), getattr(gradient, "dtype", None)):
             self.single = True
-        return _scalar(value), _flat(gradient, self.start.size)
+        return _scalar(value), _flat(gradient, self.shape)
 
     def _differences(self, x: Array, value: float) -> Array:
         from scipy.optimize._numdiff import approx_derivative
@@ -100,6 +102,7 @@ class Problem:
 def _scalar(value: Any) -> float:
     if value is None:
         raise TypeError("fun returned None; it must return the value")
+    check_is_plain("the value of fun", value)
     array = np.asarray(value)
     if array.size != 1:
         raise ValueError(f"fun must return a scalar, got an array of shape {array.shape}")
@@ -108,10 +111,12 @@ def _scalar(value: Any) -> float:
     return float(array.item())
 
 
-def _flat(gradient: Any, size: int) -> Array:
+def _flat(gradient: Any, shape: tuple[int, ...]) -> Array:
+    check_is_plain("the gradient", gradient)
     array = np.asarray(gradient)
-    if array.size != size:
-        raise ValueError(f"the gradient must have as many elements as x0, {size}, got shape {array.shape}")
+    size = math.prod(shape)
+    if array.size != size or (array.ndim == len(shape) > 1 and array.shape != shape):
+        raise ValueError(f"the gradient must have the shape of x0, {shape}, or be flat, got shape {array.shape}")
     if array.dtype.kind not in "fiub":
         raise TypeError(f"the gradient must be real, got {array.dtype}")
     return np.ascontiguousarray(array, np.float64).reshape(-1)
@@ -128,6 +133,7 @@ def _returns_pair(fun: Any, start: Array, args: tuple[Any, ...]) -> bool:
 
 
 def _checked_start(x0: Any) -> Array:
+    check_is_plain("x0", x0)
     start = np.asarray(x0)
     if start.dtype.kind not in "fiub":
         raise TypeError(f"x0 must be an array of real numbers, got {start.dtype}; minimize over a complex array's view")
@@ -143,6 +149,7 @@ def _finite_bounds(bounds: Any, start: Array) -> tuple[Array, Array] | None:
     """Return the lower and the upper bounds as flat arrays, or None where no bound is finite."""
     if bounds is None:
         return None
+    check_is_plain("bounds", bounds)
     if hasattr(bounds, "lb"):
         given = bounds.lb, bounds.ub
     else:

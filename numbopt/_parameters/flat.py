@@ -99,6 +99,8 @@ class FlatVectors:
         if not gradients.retake(given, self._targets):
             if grads is not None:
                 given = in_order(grads)
+            elif all(gradient is None for gradient in given):
+                raise ValueError("the closure gave no gradient to any parameter; let it return (loss, grads)")
             self._targets = None  # until the copies agree with the gradients; see `calls`
             gradients.take(given)
             self._gather_from(gradients.addresses)

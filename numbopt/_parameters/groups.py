@@ -87,7 +87,9 @@ def _as_parameter(item: Any, name: str | None) -> Parameter:
     if isinstance(item, Parameter):
         return item
     if isinstance(item, np.ndarray) or is_device_array(item):
-        return Parameter.sharing(item, name)
+        parameter = Parameter.sharing(item, name)
+        parameter.is_implicit = parameter.array is item
+        return parameter
     raise TypeError(
         f"optimizer can only optimize Tensors, but one of the params is {type(item).__name__}; "
         f"pass a numbopt.Parameter or a NumPy array{f' for {name!r}' if name else ''}"

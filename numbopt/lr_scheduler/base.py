@@ -178,7 +178,7 @@ class LRScheduler(Scheduler):
     ...         return [base_lr * 0.5**self.last_epoch for base_lr in self.base_lrs]
     >>> opt = numbopt.SGD([np.zeros(3)], lr=0.8)
     >>> scheduler = Halve(opt)
-    >>> opt.step()
+    >>> opt.step(grads=[np.ones(3)])
     >>> scheduler.step()
     >>> scheduler.get_last_lr()
     [0.4]

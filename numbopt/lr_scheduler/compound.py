@@ -102,7 +102,7 @@ class SequentialLR(_Compound):
     >>> scheduler = SequentialLR(opt, [ConstantLR(opt, 0.125, 9), ExponentialLR(opt, 0.5)], milestones=[2])
     >>> for _ in range(5):
     ...     print(scheduler.get_last_lr())
-    ...     opt.step()
+    ...     opt.step(grads=[np.ones(3)])
     ...     scheduler.step()
     [0.1]
     [0.1]
@@ -167,7 +167,7 @@ class ChainedScheduler(_Compound):
     >>> scheduler = ChainedScheduler([ConstantLR(opt, 0.25, total_iters=2), ExponentialLR(opt, 0.5)])
     >>> for _ in range(4):
     ...     print(scheduler.get_last_lr())
-    ...     opt.step()
+    ...     opt.step(grads=[np.ones(3)])
     ...     scheduler.step()
     [0.2]
     [0.1]

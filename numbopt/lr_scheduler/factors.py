@@ -57,7 +57,7 @@ class FactorLR(LRScheduler):
     ...         return 1 / (1 + epoch)
     >>> opt = numbopt.SGD([np.zeros(3)], lr=1.0)
     >>> scheduler = Harmonic(opt)
-    >>> opt.step()
+    >>> opt.step(grads=[np.ones(3)])
     >>> scheduler.step()
     >>> scheduler.get_last_lr()
     [0.5]
@@ -108,7 +108,7 @@ class StepLR(FactorLR):
     >>> scheduler = numbopt.lr_scheduler.StepLR(opt, step_size=2, gamma=0.5)
     >>> for _ in range(5):
     ...     print(scheduler.get_last_lr())
-    ...     opt.step()
+    ...     opt.step(grads=[np.ones(3)])
     ...     scheduler.step()
     [0.4]
     [0.4]
@@ -352,7 +352,7 @@ class WarmupCosineLR(FactorLR):
     >>> scheduler = numbopt.lr_scheduler.WarmupCosineLR(opt, warmup_steps=2, total_steps=4, start_factor=0.5)
     >>> for _ in range(5):
     ...     print(f"{scheduler.get_last_lr()[0]:.3f}")
-    ...     opt.step()
+    ...     opt.step(grads=[np.ones(3)])
     ...     scheduler.step()
     0.050
     0.075

@@ -39,7 +39,7 @@ class LambdaLR(_ByFunctions):
     >>> import numpy as np, numbopt
     >>> opt = numbopt.SGD([np.zeros(3)], lr=1.0)
     >>> scheduler = numbopt.lr_scheduler.LambdaLR(opt, lambda epoch: 1 / (1 + epoch))
-    >>> opt.step()
+    >>> opt.step(grads=[np.ones(3)])
     >>> scheduler.step()
     >>> scheduler.get_last_lr()
     [0.5]
@@ -109,7 +109,7 @@ class ParamScheduler(Scheduler):
     >>> from numbopt.schedules import linear
     >>> opt = numbopt.AdamW([{"params": np.zeros(3)}, {"params": np.zeros(2), "weight_decay": 0}], weight_decay=0.1)
     >>> scheduler = ParamScheduler(opt, "weight_decay", partial(linear, start_factor=1, end_factor=0, total_iters=2))
-    >>> opt.step()
+    >>> opt.step(grads=[np.ones(3), np.ones(2)])
     >>> scheduler.step()
     >>> scheduler.get_last_value()
     [0.05, 0.0]

@@ -47,7 +47,7 @@ class ReduceLROnPlateau(LRScheduler):
     >>> opt = numbopt.SGD([np.zeros(3)], lr=0.5)
     >>> scheduler = numbopt.lr_scheduler.ReduceLROnPlateau(opt, patience=1)
     >>> for loss in (3.0, 2.0, 2.0, 2.0):
-    ...     opt.step()
+    ...     opt.step(grads=[np.ones(3)])
     ...     scheduler.step(loss)
     >>> scheduler.get_last_lr()
     [0.05]

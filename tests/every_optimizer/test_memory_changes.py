@@ -550,7 +550,7 @@ SPOILS = {
     "flat": (_edited("shape", (SIZE,)), SAME),
     "dtype of half": (_edited("dtype", np.float32), SAME),
     "dtype of twice": (_edited("dtype", np.complex128), ("gradient of parameter 'w' is complex128", ".real")),
-    "masked": (np.ma.masked_array, ("gradient of parameter 'w' is a masked array", ".filled(0) or .data")),
+    "masked": (np.ma.masked_array, ("gradient of parameter 'w' is a masked array", ".filled(...) or .data")),
     "dtype of objects": (lambda gradient: gradient.astype(object), ("gradient of parameter 'w' is object", "convert")),
     "integers in the same memory": (lambda gradient: _integers(_edited("dtype", np.int64)(gradient)), None),
     "a view of integers": (lambda gradient: _integers(gradient.view(np.int64)), None),

@@ -297,7 +297,7 @@ def test_exception_of_the_function_arrives():
         (ValueError, "jac must be", dict(jac="4-point")),
         (ValueError, "one \\(low, high\\)", dict(bounds=[(0, 1)])),
         (TypeError, "callback must be", dict(callback=3)),
-        (ValueError, "as many elements", dict(fun=lambda x: (1.0, np.zeros(3)))),
+        (ValueError, "the shape of x0", dict(fun=lambda x: (1.0, np.zeros(3)))),
         (ValueError, "scalar", dict(fun=lambda x: (np.zeros(3), np.zeros(4)))),
         (TypeError, "real", dict(fun=lambda x: (1.0, np.zeros(4) * 1j))),
         (TypeError, "real", dict(fun=lambda x: (1j, np.zeros(4)))),

@@ -269,8 +269,8 @@ def drive(vectors, products, states, team, x, gradient, like, args, most):
     answer = EVALUATE
     while answer == EVALUATE and most > 0:
         f, g = FUNCTION(x.copy().reshape(like.shape), *args)
-        if g.size != x.size:
-            raise ValueError("the gradient must have as many elements as x0")
+        if g.size != x.size or (g.ndim == like.ndim and g.shape != like.shape):
+            raise ValueError("the gradient must have the shape of x0, or be flat")
         gradient[:] = g.ravel()
         answer = ADVANCE(vectors, products, states, x, gradient, float(f), team)
         most -= 1
