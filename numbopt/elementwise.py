@@ -226,7 +226,9 @@ class ElementwiseOptimizer(Optimizer):
         loss = None
         if closure is not None:
             loss, grads = self.evaluate(closure, grads)
-        with self._alone():
+        if self._lock._is_owned():
+            self._refuse_inside()
+        with self._lock:
             self._refresh_options()
             gradients, tables = self._gradients or self._new_gradients(), self._tables
             given = gradients.own() if grads is None else gradients.given(grads, self.gradients_in_order)
@@ -245,7 +247,9 @@ class ElementwiseOptimizer(Optimizer):
                 self.skipped_steps += 1
                 self.step_count += 1
                 return loss
-            run([*tables.advancing(self, scale), self._counting()])
+            calls = tables.advancing(self, scale)
+            calls.append(self._counting())
+            run(calls)
             if self._has_projects:
                 for parameter, known, address in zip(
                     self._parameters, self._group_of, gradients.addresses, strict=True

@@ -152,7 +152,8 @@ class Optimizer:
     def _set_up(self) -> None:
         """Create the attributes that pickle and deepcopy rebuild instead of copying."""
         self.param_groups: list[dict[str, Any]] = []
-        self.step_count = 0
+        self._step_counts = [0, 0]  # the present one first; made anew at every step, the other one is the next
+        self._swap_counts = self._step_counts.reverse
         self._parameters: list[Parameter] = []
         self._names: list[str | None] = []
         self._notes: dict[str, Any] = {}
@@ -164,6 +165,16 @@ class Optimizer:
         _optimizers.add(self)
         self._zeroing = _NOTHING_ZEROED
         self._names_seen: Names | None = None
+        self._looks_at_names = True
+
+    @property
+    def step_count(self) -> int:
+        """The number of steps so far; may be changed."""
+        return self._step_counts[0]
+
+    @step_count.setter
+    def step_count(self, count: int) -> None:
+        self._step_counts[0] = count
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -357,7 +368,7 @@ class Optimizer:
         TypeError, ValueError
             For gradients or options that are not valid; no parameter and no state has changed then.
         """
-        if self.step_count <= LAST_STEP:
+        if self._looks_at_names:
             self._look_for_rebinding(sys._getframe(1))
         if not (self._step_pre_hooks or self._step_post_hooks or global_step_pre_hooks or global_step_post_hooks):
             return self._step(closure, grads)
@@ -377,6 +388,7 @@ class Optimizer:
         return loss
 
     def _look_for_rebinding(self, frame: types.FrameType) -> None:
+        self._looks_at_names = self.step_count < LAST_STEP
         if self._names_seen is None:
             self._names_seen = Names(self._parameters, frame)
         else:
@@ -385,21 +397,21 @@ class Optimizer:
     def _step_with(self, closure: Callable[[], Any] | None = None, grads: Any = None) -> Any:
         return self._step(closure, grads)
 
-    def _alone(self) -> Any:
-        """Return the lock that a step holds, or refuse a step inside another one."""
-        if self._lock._is_owned():
-            raise RuntimeError(
-                f"step of {type(self).__name__} was called inside its own step: by its own closure, a hook, project= "
-                "or the handler of a signal; call it after that step"
-            )
-        return self._lock
+    def _refuse_inside(self) -> None:
+        """Refuse a step inside another one of this thread, which would wait for itself."""
+        raise RuntimeError(
+            f"step of {type(self).__name__} was called inside its own step: by its own closure, a hook, project= or "
+            "the handler of a signal; call it after that step"
+        )
 
     def _counting(self) -> Callable[[], object]:
-        """Return the call that counts a step."""
-        return functools.partial(setattr, self, "step_count", self.step_count + 1)
+        """Return the call that counts a step; see `calls`."""
+        counts = self._step_counts
+        counts[1] = counts[0] + 1
+        return self._swap_counts
 
     def _step(self, closure: Callable[[], Any] | None, grads: Any) -> Any:
-        """Do what `step` says, without hooks, inside `_alone`; count the step together with its last change."""
+        """Do what `step` says, without hooks; count the step together with its last change, see `calls`."""
         raise NotImplementedError(f"{type(self).__name__} must implement _step")
 
     def evaluate(self, closure: Callable[[], Any], grads: Any = None) -> tuple[Any, Any]:
@@ -617,13 +629,14 @@ class Optimizer:
         own = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         states = [self._state_of(position) for position in range(len(self._parameters))]
         hosted = [{key: to_host(value) for key, value in state.items()} for state in states]
-        return {**own, "_notes": self._notes, "_states": hosted}
+        return {**own, "step_count": self.step_count, "_notes": self._notes, "_states": hosted}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild from what `__getstate__` gave."""
         state = dict(state)
         states, notes, groups = state.pop("_states"), state.pop("_notes"), state.pop("param_groups")
         Optimizer.__init__(self, groups, state.pop("defaults"))
+        self.step_count = state.pop("step_count")
         vars(self).update(state)
         self._notes = notes
         for position, values in enumerate(states):

@@ -152,7 +152,9 @@ class VectorOptimizer(Optimizer):
                 f"{type(self).__name__} evaluates the loss several times: give step a closure that returns the loss, "
                 "or (loss, grads), and nothing else"
             )
-        with self._alone():
+        if self._lock._is_owned():
+            self._refuse_inside()
+        with self._lock:
             loss = self._minimize(closure)
             self.step_count += 1
         return loss

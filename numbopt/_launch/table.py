@@ -124,6 +124,7 @@ class Table:
         self._all_rows = self._blocks.rows(params, np.zeros_like(params), *arrays.T, itemsize=kind.dtype.itemsize)
         self._line_of = np.arange(len(members))
         self.lines: list[tuple[Any, Any]] = []
+        self._next_lines: list[tuple[Any, Any]] = []
         self._idle_lines = [(member.group, member.clock) for member in members]
         self._selection = b""
 
@@ -175,8 +176,11 @@ class Table:
             new_of_key[key] = lines.setdefault((bool(idle), *old[line]), len(lines))
         active_lines = [(group, clock) for idle, group, clock in lines if not idle]
         idle_lines = [(group, clock) for idle, group, clock in lines if idle]
-        # No call in this line: Ctrl-C cannot make the lines disagree with who is on them.
-        self.lines, self._idle_lines, self._line_of = active_lines, idle_lines, new_of_key[key_of]
+        following: list[tuple[Any, Any]] = []
+        replace, line_of = functools.partial(operator.setitem, active_lines, _ALL, following), new_of_key[key_of]
+        # No call in these lines: Ctrl-C cannot make the lines disagree with who is on them.
+        self.lines, self._next_lines, self._replace_lines = active_lines, following, replace
+        self._idle_lines, self._line_of = idle_lines, line_of
         chosen = np.flatnonzero(has_gradient[self._blocks.buffer])
         line_of_row = self._line_of[self._blocks.buffer[chosen]]
         if len(self.lines) > 1:
@@ -208,7 +212,8 @@ class Table:
             raise ValueError(f"the options give a scalar too large for {self.kind.dtype}, one of {values}") from None
         except struct.error:
             raise ValueError(f"advance must return as many scalars as the rule names, got {values} in all") from None
-        return [*self.launch.calls(), functools.partial(operator.setitem, self.lines, _ALL, lines)]
+        self._next_lines[:] = lines
+        return [*self.launch.calls(), self._replace_lines]
 
 
 _ALL = slice(None)
