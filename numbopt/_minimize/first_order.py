@@ -66,7 +66,7 @@ def minimize_first_order(
             )
         if iterations >= maxiter:
             return outcomes.MAX_ITERATIONS
-        if iterations + 1 >= maxfun:
+        if iterations + 1 + problem.differences >= maxfun:
             return outcomes.MAX_EVALUATIONS
         if maxtime is not None and time.monotonic() - start >= maxtime:
             return Outcome(outcomes.LIMIT, "The time reached maxtime.")

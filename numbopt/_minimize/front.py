@@ -5,7 +5,7 @@ from typing import Any
 
 from numbopt._minimize.first_order import STOPS, hyper_parameters, minimize_first_order
 from numbopt._minimize.problem import Problem, scipy_optimize
-from numbopt._minimize.quasi_newton import METHODS, hand_over, minimize_quasi_newton
+from numbopt._minimize.quasi_newton import METHODS, minimize_quasi_newton
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.optimizer import optimizers
 from numbopt.options import Check, Number, as_float, integer, optional
@@ -51,20 +51,21 @@ def minimize(
     jac : callable, bool or {"2-point", "3-point", "cs"}, optional
         ``jac(x, *args)`` returns the gradient; True if ``fun`` returns it too. Else SciPy's finite differences.
     bounds : sequence of (low, high) or `scipy.optimize.Bounds`, optional
-        First-order methods keep to them. If any is finite, "lbfgs" and "cg" hand the problem over to SciPy's L-BFGS-B,
-        and the message says so.
+        No point outside is evaluated, and those variables stay as they are whose bounds are equal. If any bound is
+        finite, "lbfgs" and "cg" both stand for L-BFGS within bounds [4]_: a Cauchy point, the minimum of the model over
+        the variables that it leaves free, and the same line search. A start outside is moved inside.
     tol : float, optional
         Sets ``gtol`` and, but for "cg", ``ftol``.
     callback : callable, optional
         Called after every iteration, as ``callback(xk)`` or, if its only parameter has that name, as
         ``callback(intermediate_result=...)`` with fields ``x`` and ``fun``. It ends the run by raising StopIteration.
     options : dict, optional
-        gtol : stop when no element of the gradient exceeds this (1e-5).
+        gtol : stop when no element of the gradient exceeds this (1e-5); with bounds, of the projected gradient.
         ftol : stop when the value changes by less than this, relative to ``max(|f|, 1)``, in three iterations in a row
         ("lbfgs" 2.2e-9, "cg" 0; 0 switches this off).
-        maxiter, maxfun : limits (15000).
+        maxiter, maxfun : limits (15000), the latter of calls of ``fun``, those for differences included.
         maxls : trials of a line search (20).
-        maxcor : pairs that "lbfgs" remembers (100 up to 1000 variables, 30 to 2e4, 20 to 1e5, else 10).
+        maxcor : pairs that "lbfgs" remembers (100 up to 1000 variables, 30 to 2e4, 20 to 1e5, else 10; with bounds 10).
         direction : "dai-kou" (default), "hager-zhang" or "polak-ribiere", for "cg".
         disp : print the outcome.
         For first-order methods the arguments of the optimizer (lr, betas, ...), gtol, maxiter and maxfun, and
@@ -83,6 +84,8 @@ def minimize(
     .. [2] J. J. Moré, D. J. Thuente, ACM TOMS 20 (1994) 286-307.
     .. [3] Y.-H. Dai, C.-X. Kou, SIAM J. Optim. 23 (2013) 296-320, and the survey by W. W. Hager and H. Zhang,
        Pacific J. Optim. 2 (2006) 35-58.
+    .. [4] R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, SIAM J. Sci. Comput. 16 (1995) 1190-1208; J. L. Morales, J. Nocedal,
+       ACM TOMS 38 (2011) 7.
 
     Examples
     --------
@@ -96,8 +99,6 @@ def minimize(
     problem = Problem(fun, x0, args, jac, bounds, callback)
     if method not in METHODS:
         result = minimize_first_order(optimizers(ElementwiseOptimizer)[method], problem, options)
-    elif problem.bounds is not None:
-        result = hand_over(problem, options)
     else:
         result = minimize_quasi_newton(method, problem, options)
     result |= {

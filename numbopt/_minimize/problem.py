@@ -44,6 +44,8 @@ class Problem:
         Whether ``fun`` is compiled and returns value and gradient.
     differences : int
         How often ``fun`` was called for finite differences only.
+    maxfun : int
+        How often ``fun`` may be called; set by the methods that look at it here.
     single : bool
         Whether ``fun`` or ``jac`` has returned float32.
     """
@@ -67,6 +69,7 @@ class Problem:
         self.value: Callable[[Array], Any] = fun if not args else lambda x: fun(x, *args)
         self.is_flat = start.ndim == 1
         self.differences = 0
+        self.maxfun = 0
         self.single = False
 
     def evaluate(self, x: Array) -> tuple[float, Array]:
@@ -90,13 +93,23 @@ class Problem:
         return _scalar(value), _flat(gradient, self.shape)
 
     def _differences(self, x: Array, value: float) -> Array:
+        """Return the gradient by finite differences within the bounds, 0 for variables that are fixed."""
         from scipy.optimize._numdiff import approx_derivative
 
-        def function(flat: Array) -> Any:
-            self.differences += 1
-            return self.value(flat.reshape(self.shape))
+        lower, upper = self.bounds or (np.full_like(x, -np.inf), np.full_like(x, np.inf))
+        free = lower < upper
 
-        return np.atleast_1d(approx_derivative(function, x, method=self.jac or "2-point", f0=value))
+        def function(part: Array) -> Any:
+            self.differences += 1
+            point = x.astype(part.dtype)  # complex for complex steps
+            point[free] = part
+            return self.value(point.reshape(self.shape))
+
+        gradient, method = np.zeros_like(x), self.jac or "2-point"
+        if free.any():
+            within = lower[free], upper[free]
+            gradient[free] = approx_derivative(function, x[free], method=method, f0=value, bounds=within)
+        return gradient
 
 
 def _scalar(value: Any) -> float:

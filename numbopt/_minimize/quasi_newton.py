@@ -1,4 +1,4 @@
-"""Minimization by the quasi-Newton core, or with bounds by SciPy's L-BFGS-B."""
+"""Minimization by the quasi-Newton core."""
 
 import time
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from numbopt._devices.arrays import Array
-from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, CONJUGATE, EVALUATE, LBFGS, State, new_state
+from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, BOUNDED, CONJUGATE, EVALUATE, LBFGS, State, new_state
 from numbopt._launch.quasi_newton import advance_function, driver, entry_point_for, pairs, team_for
 from numbopt._minimize.outcomes import OF_THE_CORE, STOPPED_BY_CALLBACK, Outcome
 from numbopt._minimize.problem import Problem, scipy_optimize
@@ -21,13 +21,17 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]) -> dict[str, Any]:
     """Run the core until it stops; return the fields of the result."""
-    x = problem.start.copy()
-    rule = LBFGS if method == "lbfgs" else _conjugate_rule(options["direction"])
+    direction = LBFGS if method == "lbfgs" else _conjugate_rule(options["direction"])
+    bounds = problem.bounds or (-np.inf, np.inf)
+    rule = direction if problem.bounds is None else BOUNDED
+    x = np.clip(problem.start, *bounds)
+    problem.maxfun = options["maxfun"]
     state = new_state(
         x.size,
         x.dtype,
         rule,
-        _history_size(options, x.size),
+        _history_size(options, x.size, rule),
+        bounds=bounds,
         tolerance_gradient=options["gtol"],
         tolerance_relative=options["ftol"] if options["ftol"] > 0 else -1.0,
         max_iterations=options["maxiter"],
@@ -46,7 +50,7 @@ def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]
         nit=records["iterations"].item(),
         njev=records["evaluations"].item(),
     )
-    if rule == LBFGS:
+    if rule in (LBFGS, BOUNDED):
         result["hess_inv"] = scipy_optimize().LbfgsInvHessProduct(*pairs(state)[:2])
     return result
 
@@ -78,6 +82,8 @@ def _run(problem: Problem, x: Array, state: State) -> Outcome:
         value, gradient = evaluate(x)
         if problem.single:
             state.record["epsilon"] = np.finfo(np.float32).eps
+        if problem.differences:  # maxfun is what the user can afford, whatever the calls are for
+            state.record["max_evaluations"] = max(problem.maxfun - problem.differences, 1)
         answer = advance(x, gradient, value)
         if report is not None and (done := state.records["iterations"].item()) > iterations:
             iterations = done
@@ -95,30 +101,9 @@ def _conjugate_rule(direction: Any) -> int:
     return CONJUGATE[direction]
 
 
-def _history_size(options: dict[str, Any], n: int) -> int:
+def _history_size(options: dict[str, Any], n: int, rule: int) -> int:
     if options.get("maxcor") is not None:
         return options["maxcor"]  # type: ignore[no-any-return]
+    if rule == BOUNDED:
+        return 10  # more save few evaluations here, and the matrices of the model take time
     return next((pairs for size, pairs in ((1000, 100), (20_000, 30), (100_000, 20)) if n <= size), 10)
-
-
-def hand_over(problem: Problem, options: dict[str, Any]) -> dict[str, Any]:
-    """Let SciPy's L-BFGS-B solve a problem with bounds; return the fields of its result."""
-    report: Any = problem.report
-
-    def callback(intermediate_result: Any) -> None:
-        report(intermediate_result.x, intermediate_result.fun)
-
-    result: dict[str, Any] = scipy_optimize().minimize(
-        problem.evaluate,
-        problem.start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=scipy_optimize().Bounds(*(problem.bounds or ())),
-        callback=None if report is None else callback,
-        options={
-            **{name: options[name] for name in ("gtol", "ftol", "maxiter", "maxfun", "maxls")},
-            "maxcor": options.get("maxcor") or 10,
-        },
-    )
-    result["message"] = f"Solved by SciPy's L-BFGS-B, because there are bounds: {result['message']}"
-    return result

@@ -135,15 +135,14 @@ def test_display(capsys):
     assert "Converged" in capsys.readouterr().out
 
 
-def test_bounds_are_handed_over_to_scipy():
+def test_callbacks_and_bounds():
     bounds = [(None, 0.5)] + [(None, None)] * 3
     points = []
     result = minimize(pair, START, jac=True, bounds=bounds, callback=points.append)
     assert result.success
-    assert "L-BFGS-B" in result.message
     assert result.x[0] <= 0.5
     assert len(points) == result.nit
-    assert "L-BFGS-B" in minimize(pair, START, jac=True, bounds=scipy_optimize.Bounds(-5, 0.5)).message
+    assert max(minimize(pair, START, jac=True, bounds=scipy_optimize.Bounds(-5, 0.5)).x) <= 0.5
 
 
 @pytest.mark.parametrize("bounds", [[(None, None)] * 4, [(-np.inf, np.inf)] * 4, scipy_optimize.Bounds()])

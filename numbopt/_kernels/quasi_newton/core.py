@@ -32,12 +32,14 @@ from numbopt._kernels.cpu.vectors import (
     sum_magnitude,
     update_dot,
 )
+from numbopt._kernels.quasi_newton.bounded import bounded_direction, move_inside, projected_norm
 from numbopt._kernels.quasi_newton.line_search import ACCEPTED, SEARCHING, begin, contradicts, next_trial
 from numbopt._kernels.quasi_newton.memory import FIXED_STEP_CURVATURE, remember_pair, two_loop
 from numbopt._kernels.quasi_newton.state import (
     BASE_G,
     BASE_X,
     BEST_G,
+    BOUNDED,
     CHANGE_SMALL,
     DIRECTION,
     EVALUATE,
@@ -87,7 +89,7 @@ def advance_in_team(vectors, products, states, x, g, f, team):
 
 
 def _enter(x, g, f, vectors, products, state, team):
-    _rebase(x, g, f, vectors, state, team)
+    _rebase(x, g, f, vectors, products, state, team)
     if not (math.isfinite(f) and math.isfinite(sum_magnitude(g, team))):
         return START_NOT_FINITE
     state.lowest = f
@@ -100,16 +102,28 @@ def _enter(x, g, f, vectors, products, state, team):
     return _begin_search(x, vectors, products, state, team)
 
 
-def _rebase(x, g, f, vectors, state, team):
+def _rebase(x, g, f, vectors, products, state, team):
     copy(vectors[BASE_X], x, team)
     copy(vectors[BASE_G], g, team)
     state.value = f
-    state.gradient_norm = max_magnitude(g, team)
+    if RULE == BOUNDED:
+        state.gradient_norm = projected_norm(x, g, vectors, products)
+    else:
+        state.gradient_norm = max_magnitude(g, team)
+
+
+def _move(x, step, vectors, products, team):
+    """Move ``x`` to a point along the direction."""
+    point_on_line(x, vectors[BASE_X], step, vectors[DIRECTION], team)
+    if RULE == BOUNDED:
+        move_inside(x, vectors, products)
 
 
 def _begin_search(x, vectors, products, state, team):
     """Choose a direction and the first trial along it."""
     never_inline()
+    if RULE == BOUNDED:
+        return _begin_bounded_search(x, vectors, products, state, team)
     step = 0.0
     if state.memory > 0:
         if RULE == LBFGS:
@@ -128,7 +142,19 @@ def _begin_search(x, vectors, products, state, team):
         return NO_LOWER_POINT
     state.search.noise = _ROUNDINGS * state.epsilon * abs(state.value)
     begin(state.search, state.value, state.slope, step, state.lowest)
-    point_on_line(x, vectors[BASE_X], state.search.step, vectors[DIRECTION], team)
+    _move(x, state.search.step, vectors, products, team)
+    return EVALUATE
+
+
+def _begin_bounded_search(x, vectors, products, state, team):
+    """Do the same within bounds."""
+    state.slope, limit = bounded_direction(vectors, products, state, team)
+    if not (state.slope < 0 and math.isfinite(state.slope)):
+        return NO_LOWER_POINT
+    state.search.noise = _ROUNDINGS * state.epsilon * abs(state.value)
+    begin(state.search, state.value, state.slope, 1.0, state.lowest)
+    state.search.limit = limit
+    _move(x, state.search.step, vectors, products, team)
     return EVALUATE
 
 
@@ -142,10 +168,10 @@ def _trial(x, g, f, vectors, products, state, team):
     if search.best_step != best_step:
         copy(vectors[BEST_G], g, team)
     if answer == SEARCHING and state.evaluations < state.max_evaluations:
-        point_on_line(x, vectors[BASE_X], search.step, vectors[DIRECTION], team)
+        _move(x, search.step, vectors, products, team)
         return EVALUATE
     if search.best_step > 0:
-        point_on_line(x, vectors[BASE_X], search.best_step, vectors[DIRECTION], team)
+        _move(x, search.best_step, vectors, products, team)
         search.step = search.best_step
         slope = dot(vectors[BEST_G], vectors[DIRECTION], team)
         return _accept(x, vectors[BEST_G], search.best_value, slope, vectors, products, state, team)
@@ -176,14 +202,17 @@ def _accept(x, g, f, slope, vectors, products, state, team):
     regular = abs(slope) <= -state.search.curvature * state.slope  # and not just the best that could be had
     size = max(abs(f), abs(state.value), 1.0)
     state.step = state.search.step
-    if RULE == LBFGS:
-        remember_pair(x, g, slope, -state.epsilon * state.slope * state.step, vectors, products, state, team)
+    threshold = -state.epsilon * state.slope * state.step
+    if RULE == LBFGS:  # noqa: SIM114 -- with `or`, Numba would compile `_conjugate`, too
+        remember_pair(x, g, slope, threshold, vectors, products, state, team)
+    elif RULE == BOUNDED:
+        remember_pair(x, g, slope, threshold, vectors, products, state, team)
     else:
         _conjugate(g, slope, vectors, state, team)
     largest_step = math.inf
     if state.tolerance_change > 0:
         largest_step = abs(state.step) * max_magnitude(vectors[DIRECTION], team)
-    _rebase(x, g, f, vectors, state, team)
+    _rebase(x, g, f, vectors, products, state, team)
     state.lowest = min(state.lowest, f)
     state.iterations += 1
     negligible = state.tolerance_relative if regular else max(state.tolerance_relative, _STALLED)
@@ -245,7 +274,7 @@ def _fixed_step(x, g, f, vectors, products, state, team):
     if not first:
         slope = dot(g, vectors[DIRECTION], team)
         remember_pair(x, g, slope, FIXED_STEP_CURVATURE, vectors, products, state, team)
-    _rebase(x, g, f, vectors, state, team)
+    _rebase(x, g, f, vectors, products, state, team)
     state.iterations += 1
     state.step = state.learning_rate
     if state.memory > 0:

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from numbopt._kernels.cpu.vectors import difference, dot, scaled_dot, update_dot
-from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, DIRECTION, FIXED_STEP, PAIRS
+from numbopt._kernels.quasi_newton.bounded import remember_products
+from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, BOUNDED, DIRECTION, FIXED_STEP, PAIRS
 
 
 def remember_pair(x, g, slope, threshold, vectors, products, state, team):
@@ -26,6 +27,8 @@ def remember_pair(x, g, slope, threshold, vectors, products, state, team):
         state.scale = curvature / square
         state.newest = place
         state.memory += 1
+        if RULE == BOUNDED:
+            remember_products(place, vectors, products, state, team)
 
 
 def two_loop(vectors, products, state, team):

@@ -17,7 +17,7 @@ class State(NamedTuple):
     vectors: Any
     """Rows of one dtype, an array or, on a GPU, `DeviceVectors`; see `BASE_X`."""
     products: Array
-    """``1 / s.y`` of every pair, and coefficients of the recursion; shape (2, pairs)."""
+    """Rows of as many numbers as there are pairs: ``1 / s.y``, coefficients of the recursion; see `GRAMS`."""
     records: Array
     """One record of dtype `STATE`, as an array of shape (1,)."""
 
@@ -42,8 +42,9 @@ class State(NamedTuple):
     STEP_NOT_FINITE,  # a fixed step, taken back
 ) = range(12)
 """Answers of `advance`."""
-LBFGS, FIXED_STEP, POLAK_RIBIERE, HAGER_ZHANG, DAI_KOU = range(5)
-"""Rules: L-BFGS with a line search, L-BFGS with steps of fixed length (torch's default), conjugate gradients."""
+LBFGS, FIXED_STEP, POLAK_RIBIERE, HAGER_ZHANG, DAI_KOU, BOUNDED = range(6)
+"""Rules: L-BFGS with a line search, L-BFGS with steps of fixed length (torch's default), conjugate gradients, L-BFGS
+with a line search within bounds."""
 CONJUGATE = {"dai-kou": DAI_KOU, "hager-zhang": HAGER_ZHANG, "polak-ribiere": POLAK_RIBIERE}
 """The conjugate gradients by name."""
 STATE = np.dtype(
@@ -78,7 +79,9 @@ STATE = np.dtype(
 )
 BASE_X, BASE_G, DIRECTION, BEST_G, PAIRS = range(5)
 """Rows of ``vectors``: the point where the search started, its gradient, the direction of the search, the gradient at
-the best trial that was not accepted; then all s and all y of the pairs."""
+the best trial that was not accepted; then all s and all y of the pairs; within bounds these, and two to work with."""
+GRAMS = 2
+"""The row of ``products`` where, within bounds, the matrices S^T Y, S^T S and Y^T Y begin."""
 
 
 def new_state(
@@ -88,16 +91,19 @@ def new_state(
     history_size: int = 100,
     new_vectors: Callable[..., Any] = np.zeros,
     max_trials: int = 20,
+    bounds: tuple[Any, Any] = (-math.inf, math.inf),
     **options: float,
 ) -> State:
     """Return the arrays ``(vectors, products, states)`` of a fresh state for `advance`.
 
     The options are fields of ``states[0]``, to be given here or set later; without them there are no limits and no
-    tolerances. The vectors are what ``new_vectors((count, n), dtype)`` returns.
+    tolerances. The vectors are what ``new_vectors((count, n), dtype)`` returns. Only `BOUNDED` looks at ``bounds``.
     """
     pairs = 0 if rule in CONJUGATE.values() else history_size
-    vectors = new_vectors((PAIRS + 2 * pairs, n), dtype)
-    products = np.zeros((2, pairs))  # 1 / s.y of every pair; coefficients of the recursion
+    vectors = new_vectors((PAIRS + 2 * pairs + 4 * (rule == BOUNDED), n), dtype)
+    products = np.zeros((GRAMS + 3 * pairs * (rule == BOUNDED), pairs))
+    if rule == BOUNDED:
+        vectors[PAIRS + 2 * pairs], vectors[PAIRS + 2 * pairs + 1] = bounds
     states = np.ndarray(1, STATE, bytearray(_fresh_states(rule, np.dtype(dtype), max_trials, **options)))
     return State(vectors, products, states)
 
