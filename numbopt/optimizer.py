@@ -497,6 +497,13 @@ class Optimizer:
             )
         )
 
+    @state.setter
+    def state(self, value: Any) -> None:
+        raise AttributeError(
+            "the state cannot be replaced: assign to the state of a parameter, opt.state[p] = {...}, or call "
+            "opt.load_state_dict(...)"
+        )
+
     def _state_of(self, position: int) -> dict[str, Any]:
         """Return the state of a parameter as it is now, arrays as views; empty before its first gradient."""
         raise NotImplementedError

@@ -171,11 +171,16 @@ class VectorOptimizer(Optimizer):
             copy_values(base, vectors.data)
         record["gradient_norm"] = math.nan  # until the core has seen one that is finite
         advance = (cores if vectors.device == "cpu" else _device_vectors).advance_function(core)
+        most = record["max_evaluations"]
+        # A search that has not found a lower point would be the same in the next step, for ever.
+        patient = self._group_options[0].values["max_eval"] is None
         answer = advance(vectors.data, vectors.grad, value)
         try:
             while answer == qn.EVALUATE:
                 vectors.scatter_data()
                 value = self._evaluate(closure, vectors)[1]
+                if patient:
+                    record["max_evaluations"] = most if record["iterations"] else most + record["search"]["max_trials"]
                 answer = advance(vectors.data, vectors.grad, value)
         except BaseException:
             # Back to the point where the search was; the next step enters anew.

@@ -105,6 +105,10 @@ class ParameterState(MutableMapping[str, Any]):
         del values[key]
         self._access.replace(self._position, values)
 
+    def clear(self) -> None:
+        """Forget all entries at once, because each that is deleted for itself starts anew."""
+        self._access.replace(self._position, {})
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
         return iter(self._values)

@@ -118,7 +118,9 @@ class ReduceLROnPlateau(LRScheduler):
     def _is_better(self, metric: float) -> bool:
         sign = 1.0 if self.mode == "min" else -1.0
         if self.threshold_mode == "rel":
-            return sign * metric < sign * self.best * (1.0 - sign * self.threshold)
+            # Of a negative best value, the threshold is a part as well; torch would call any value better than it.
+            fraction = self.threshold if self.best >= 0 else -self.threshold
+            return sign * metric < sign * self.best * (1.0 - sign * fraction)
         return sign * metric < sign * self.best - self.threshold
 
     def _reduce(self) -> None:

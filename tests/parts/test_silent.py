@@ -1,6 +1,7 @@
 """What would change nothing, or something else than meant: each says so."""
 
 import gc
+import itertools
 import warnings
 
 import numpy as np
@@ -205,3 +206,42 @@ def test_a_history_takes_losses_of_one_element():
     assert [list(history[name]) for name in ("loss", "lr", "validation")] == [[1.0], [0.5], [2.0]]
     with warnings.catch_warnings(), pytest.raises(TypeError, match="masked"):
         history.record(np.ma.masked)
+
+
+def test_a_state_is_cleared_but_not_replaced():
+    x, gradient = np.ones(3), np.ones(3)
+    optimizer, fresh = numbopt.Adam([x], lr=0.5), numbopt.Adam([y := np.ones(3)], lr=0.5)
+    optimizer.step(grads=[gradient])
+    optimizer.state[x].clear()
+    assert not optimizer.state
+    x[:] = 1
+    optimizer.step(grads=[gradient])
+    fresh.step(grads=[gradient])
+    assert np.array_equal(x, y)
+    with pytest.raises(AttributeError, match="cannot be replaced"):
+        optimizer.state = {}
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", -5.0), ("min", 5.0), ("max", -5.0), ("max", 5.0)])
+def test_a_metric_that_stands_still_is_no_progress(mode, best):
+    optimizer = numbopt.SGD([np.ones(3)], lr=1.0)
+    scheduler = numbopt.lr_scheduler.ReduceLROnPlateau(optimizer, mode=mode, patience=2, factor=0.5)
+    better = best - 1 if mode == "min" else best + 1
+    for metric in (best, better, better, better, better):
+        scheduler.step(metric)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("cls", [numbopt.LBFGS, numbopt.NonlinearCG])
+def test_searches_of_one_iteration_move(cls):
+    options = {"line_search_fn": "strong_wolfe"} if cls is numbopt.LBFGS else {}
+    x = np.array([-1.2, 1.0])
+    optimizer = cls([x], max_iter=1, **options)
+
+    def closure():
+        a, b = 1 - x[0], x[1] - x[0] ** 2
+        return float(a * a + 100 * b * b), [np.array([-2 * a - 400 * b * x[0], 200 * b])]
+
+    losses = [optimizer.step(closure) for _ in range(60)]
+    assert all(after < before for before, after in itertools.pairwise(losses) if before > 1e-12)
+    assert losses[-1] < 1e-8
