@@ -16,6 +16,7 @@ from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.tables import Clock as Clock
 from numbopt._launch.tables import Tables, are_arrays, kind_of
 from numbopt._parameters.gradients import Given, Gradients
+from numbopt.functional import FunctionalSteps
 from numbopt.optimizer import GroupOptions, Optimizer
 from numbopt.options import COMMON, CONSTRAINTS, UNBOUNDED, Number, as_float, options_type
 from numbopt.parameter import Parameter, checked_values, label
@@ -36,7 +37,7 @@ class _Signature:
         return signature.replace(parameters=shown)
 
 
-class ElementwiseOptimizer(Optimizer):
+class ElementwiseOptimizer(FunctionalSteps, Optimizer):
     """An optimizer whose rule computes each element for itself.
 
     A subclass states its `rule`, its `options` with their checks, a constructor with the defaults and `advance`, and

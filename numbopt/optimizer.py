@@ -24,6 +24,7 @@ from numbopt._parameters.groups import as_groups, as_parameters, check_is_group,
 from numbopt._parameters.rebinding import LAST_STEP, Names
 from numbopt._parameters.state import Access, State
 from numbopt._parameters.state_dict import PARAMETERS, loaded_options, matched_groups, packed_groups
+from numbopt.functional import LAZY
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
 
@@ -132,6 +133,9 @@ class Optimizer:
     common_options: ClassVar[Mapping[str, tuple[checks.Check, Any]]] = checks.COMMON
     """Checks and defaults of options that a group may have."""
 
+    trees: dict[Any, Any] | None
+    """For parameters that come with every call, see `numbopt.functional`; else None."""
+
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Let a subclass say what to do where an option is set as an attribute."""
         super().__init_subclass__(**arguments)
@@ -147,7 +151,10 @@ class Optimizer:
         if not any(value is required for value in self.defaults.values()):
             self._checked_options(self.defaults)  # before the parameters are looked at, as torch does
         self._set_up()
-        self._add_groups(as_groups(params))
+        if params is LAZY:
+            self.trees = {}
+        else:
+            self._add_groups(as_groups(params))
 
     def _set_up(self) -> None:
         """Create the attributes that pickle and deepcopy rebuild instead of copying."""
@@ -166,6 +173,8 @@ class Optimizer:
         self._zeroing = _NOTHING_ZEROED
         self._names_seen: Names | None = None
         self._looks_at_names = True
+        self.trees = None
+        self._singles: dict[Any, int] = {}
 
     @property
     def step_count(self) -> int:
@@ -388,6 +397,11 @@ class Optimizer:
         return loss
 
     def _look_for_rebinding(self, frame: types.FrameType) -> None:
+        if self.trees is not None:
+            raise RuntimeError(
+                f"this {type(self).__name__} was made without parameters: call "
+                "x = opt.apply_gradients(gradients, x), or give it parameters"
+            )
         self._looks_at_names = self.step_count < LAST_STEP
         if self._names_seen is None:
             self._names_seen = Names(self._parameters, frame)

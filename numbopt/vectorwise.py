@@ -172,15 +172,17 @@ class VectorOptimizer(Optimizer):
         record["gradient_norm"] = math.nan  # until the core has seen one that is finite
         advance = (cores if vectors.device == "cpu" else _device_vectors).advance_function(core)
         most = record["max_evaluations"]
-        # A search that has not found a lower point would be the same in the next step, for ever.
+        # A search that ended before it found a lower point would be the same in the next step, for ever.
         patient = self._group_options[0].values["max_eval"] is None
+        record["max_evaluations"] = most + patient * record["search"]["max_trials"]
         answer = advance(vectors.data, vectors.grad, value)
         try:
             while answer == qn.EVALUATE:
                 vectors.scatter_data()
                 value = self._evaluate(closure, vectors)[1]
-                if patient:
-                    record["max_evaluations"] = most if record["iterations"] else most + record["search"]["max_trials"]
+                if patient and (record["iterations"] or value < record["value"]):
+                    patient = False
+                    record["max_evaluations"] = most
                 answer = advance(vectors.data, vectors.grad, value)
         except BaseException:
             # Back to the point where the search was; the next step enters anew.

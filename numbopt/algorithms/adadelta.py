@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 from numbopt._kernels.rule import rule
 from numbopt.algorithms._arithmetic import weighted
 from numbopt.elementwise import Clock, ElementwiseOptimizer, Flags
+from numbopt.functional import LAZY
 from numbopt.options import EPS, LR, WEIGHT_DECAY, Number, Options
 
 
@@ -68,7 +69,7 @@ class Adadelta(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1.0,
         rho: float = 0.9,
         eps: float = 1e-6,

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 
 from numbopt._kernels.rule import rule
 from numbopt.elementwise import Clock, ElementwiseOptimizer, Flags
+from numbopt.functional import LAZY
 from numbopt.options import EPS, LR, WEIGHT_DECAY, Number, Options
 
 
@@ -73,7 +74,7 @@ class Adagrad(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1e-2,
         lr_decay: float = 0,
         weight_decay: float = 0,

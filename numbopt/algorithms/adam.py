@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Unpack
 from numbopt._kernels.rule import Rule, rule
 from numbopt.algorithms._arithmetic import larger, weighted
 from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.functional import LAZY
 from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Options, flag
 
 _SCALARS = "beta1 one_minus_beta1 beta2 one_minus_beta2 step_size rsqrt_bias2 eps"
@@ -91,7 +92,7 @@ class Adam(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Unpack
 from numbopt._kernels.rule import rule
 from numbopt.algorithms._arithmetic import larger, weighted
 from numbopt.elementwise import Clock, ElementwiseOptimizer, Flags
+from numbopt.functional import LAZY
 from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Options
 
 
@@ -65,7 +66,7 @@ class Adamax(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from numbopt.algorithms.adam import Adam
 from numbopt.elementwise import AllFlags
+from numbopt.functional import LAZY
 
 
 class AdamW(Adam):
@@ -37,7 +38,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

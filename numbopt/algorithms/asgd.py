@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from numbopt._kernels.rule import rule
 from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.functional import LAZY
 from numbopt.options import LR, WEIGHT_DECAY, Number, Options
 
 
@@ -74,7 +75,7 @@ class ASGD(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1e-2,
         lambd: float = 1e-4,
         alpha: float = 0.75,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Unpack
 from numbopt._kernels.rule import rule
 from numbopt.algorithms.adam import moments
 from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.functional import LAZY
 from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Number, Options, flag
 
 
@@ -84,7 +85,7 @@ class NAdam(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

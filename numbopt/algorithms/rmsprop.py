@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Unpack
 from numbopt._kernels.rule import Rule, rule
 from numbopt.algorithms._arithmetic import weighted
 from numbopt.elementwise import Clock, Common, ElementwiseOptimizer
+from numbopt.functional import LAZY
 from numbopt.options import EPS, LR, MOMENTUM, WEIGHT_DECAY, Number, Options, flag
 
 _SCALARS = "alpha one_minus_alpha lr eps momentum"
@@ -107,7 +108,7 @@ class RMSprop(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from numbopt._kernels.rule import rule
 from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.functional import LAZY
 from numbopt.options import LR, Number, Options, Pair
 
 
@@ -76,7 +77,7 @@ class Rprop(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1e-2,
         etas: tuple[float, float] = (0.5, 1.2),
         step_sizes: tuple[float, float] = (1e-6, 50),

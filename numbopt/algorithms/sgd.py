@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from numbopt._kernels.rule import Rule, rule
 from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
+from numbopt.functional import LAZY
 from numbopt.options import LR, MOMENTUM, WEIGHT_DECAY, Number, Options, flag
 
 _SCALARS = "lr momentum undamped nesterov"
@@ -78,7 +79,7 @@ class SGD(ElementwiseOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Any = LAZY,
         lr: float = 1e-3,
         momentum: float = 0,
         dampening: float = 0,

@@ -548,7 +548,8 @@ def test_state_of_each_stepped_parameter_is_complete(cls):
 
 
 def _public_attributes(optimizer):
-    return {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
+    attributes = {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
+    return attributes | {"step_count": optimizer.step_count}
 
 
 @for_every_case

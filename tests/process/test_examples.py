@@ -100,6 +100,7 @@ def test_code_of_the_readme_runs_and_finds_the_minimum(tmp_path):
     checks = [
         "",
         "assert np.allclose([*w, *b], [1, -2, 3, 0.5], atol=1e-2)",
+        "assert np.allclose([*parameters['w'], *parameters['b']], [1, -2, 3, 0.5], atol=1e-2)",
         "assert np.allclose([*w.data, *b.data], [1, -2, 3, 0.5], atol=1e-2)",
         "",
         "assert np.allclose(z, target, atol=1e-2)",

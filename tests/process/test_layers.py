@@ -19,6 +19,7 @@ LAYERS = (
     {"_kernels", "parameter", "cuda"},
     {"_launch"},
     {"_parameters", "clip_grad"},
+    {"functional"},
     {"optimizer"},
     {"elementwise", "vectorwise"},
     {"algorithms", "lr_scheduler", "checkpoint", "compiling", "_minimize"},
