@@ -23,7 +23,7 @@ from numbopt._launch.many_arrays import compile_zeroing_and_copying, zeroing
 from numbopt._parameters.groups import as_groups, as_parameters, check_is_group, check_no_overlap, unknown_key
 from numbopt._parameters.rebinding import LAST_STEP, Names
 from numbopt._parameters.state import Access, State
-from numbopt._parameters.state_dict import PARAMETERS, loaded_options, matched_groups, packed_groups
+from numbopt._parameters.state_dict import PARAMETERS, by_number, loaded_options, matched_groups, packed_groups
 from numbopt.functional import LAZY
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
@@ -586,16 +586,17 @@ class Optimizer:
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
         groups, numbers = matched_groups(state_dict, self.param_groups, self._names, self._loaded_group)
+        of_numbers, notes = by_number(state_dict["state"], numbers)
         states = [
             {key: self._checked_state(position, key, value) for key, value in state.items() if value is not None}
-            for position, state in enumerate(state_dict["state"].get(number) or {} for number in numbers)
+            for position, state in enumerate(of_numbers.get(number) or {} for number in numbers)
         ]
         checked = self._checked_groups(groups)
         options = [values for group, values in zip(groups, checked, strict=True) for _ in group["params"]]
         calls = setting(
             self,
             _names=[name for group in groups for name in group.get("param_names", ())] or self._names,
-            _notes=copy.deepcopy({key: value for key, value in state_dict["state"].items() if isinstance(key, str)}),
+            _notes=copy.deepcopy(notes),
             _groups_seen=None,  # the next step looks at them; see `calls`
         )
         for position, (state, values) in enumerate(zip(states, options, strict=True)):

@@ -1,9 +1,12 @@
 """SciPy's front: `minimize` in the shape of `scipy.optimize.minimize`, and `scipy_method` to be called by it."""
 
+import warnings
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
+from numbopt._minimize import gradients_only
 from numbopt._minimize.first_order import STOPS, hyper_parameters, minimize_first_order
+from numbopt._minimize.gradients_only import minimize_by_gradients
 from numbopt._minimize.problem import Problem, scipy_optimize
 from numbopt._minimize.quasi_newton import METHODS, minimize_quasi_newton
 from numbopt.elementwise import ElementwiseOptimizer
@@ -20,11 +23,30 @@ _CHECKS: dict[str, Check] = {
     "window": integer(low=1),
     "maxtime": optional(Number("maxtime", low=0)),
     "target": optional(as_float),
+    "xtol": Number("xtol", low=0),
 }
 
 
+_SCIPY_NAMES: dict[Any, str] = {"l-bfgs-b": "lbfgs", "l-bfgs": "lbfgs", "bfgs": "lbfgs"}
+"""SciPy's names of methods that have others here, in lower case."""
+
+_SCIPY_OPTIONS = {
+    "c1",
+    "c2",
+    "eps",
+    "finite_diff_rel_step",
+    "hess_inv0",
+    "iprint",
+    "norm",
+    "return_all",
+    "workers",
+    "xrtol",
+}
+"""Options of SciPy's methods that have no counterpart here."""
+
+
 def minimize(
-    fun: Callable[..., Any],
+    fun: Callable[..., Any] | None,
     x0: Any,
     args: Any = (),
     method: str = "lbfgs",
@@ -33,6 +55,10 @@ def minimize(
     tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    *,
+    hess: Any = None,
+    hessp: Any = None,
+    constraints: Any = (),
 ) -> Any:
     """Minimize a scalar function of an array, in the shape of `scipy.optimize.minimize`.
 
@@ -41,11 +67,14 @@ def minimize(
     fun : callable
         ``fun(x, *args)`` returns the value, or with ``jac=True`` the pair of value and gradient. A function compiled by
         `numba.njit` that returns the pair runs without Python between evaluations, unless there is a callback.
+        None where only gradients are known: ``jac(x)`` or ``jac(x, i)`` with the number of the iteration, and a
+        first-order method. The result is then the last point.
     x0 : array_like
         Start, of any shape; ``fun`` gets arrays of this shape, in float64.
     args : tuple
         Further arguments of ``fun`` and ``jac``.
     method : {"lbfgs", "cg", "adam", "sgd", ...}
+        In upper or lower case; "L-BFGS-B" and "BFGS" of SciPy stand for "lbfgs".
         Limited-memory BFGS [1]_ with the line search of Moré and Thuente [2]_; nonlinear conjugate gradients [3]_,
         which need the memory of four vectors; or an elementwise optimizer by its name, your own included.
     jac : callable, bool or {"2-point", "3-point", "cs"}, optional
@@ -71,6 +100,11 @@ def minimize(
         For first-order methods the arguments of the optimizer (lr, betas, ...), gtol, maxiter and maxfun, and
         ftol, window : stop when ``window`` iterations (100) improved the value by less than ftol (1e-9), relative;
         maxtime : seconds; target : stop at this value. The callback gets the best point so far.
+        Without ``fun`` also xtol : stop at a step that is no longer (0); gtol is 0, maxiter 1000, and lr a number or a
+        function of the iteration. The callback gets as many of x, i and the gradient there as it has parameters.
+
+    hess, hessp, constraints
+        For compatibility with SciPy. No method uses the Hessian, which a warning says, or takes constraints.
 
     Returns
     -------
@@ -94,10 +128,14 @@ def minimize(
     >>> result.success, bool(result.fun < 1e-6)
     (True, True)
     """
+    _check_unused(method, hess, hessp, constraints)
     make_result = scipy_optimize().OptimizeResult  # before all else: nothing works without SciPy
-    method, options = _checked_options(method, options, tol)
-    problem = Problem(fun, x0, args, jac, bounds, callback)
-    if method not in METHODS:
+    method, options = _checked_options(method, options, tol, with_values=fun is not None)
+    problem = Problem(fun, x0, args, jac, bounds, None if fun is None else callback)
+    if fun is None:
+        cls = optimizers(ElementwiseOptimizer)[method]
+        result = minimize_by_gradients(cls, problem, callback, options)
+    elif method not in METHODS:
         result = minimize_first_order(optimizers(ElementwiseOptimizer)[method], problem, options)
     else:
         result = minimize_quasi_newton(method, problem, options)
@@ -109,6 +147,15 @@ def minimize(
     if options["disp"]:
         print("{message} f = {fun:.6g}, {nit} iterations, {nfev} evaluations".format_map(result))
     return make_result(result)
+
+
+def _check_unused(method: Any, hess: Any, hessp: Any, constraints: Any) -> None:
+    """Refuse constraints, and say of second derivatives that they are not used, as SciPy does."""
+    if not (constraints is None or (isinstance(constraints, (tuple, list)) and not constraints)):
+        raise ValueError(f"method {method!r} takes no constraints; use SLSQP or trust-constr of SciPy")
+    for name, value in (("hess", hess), ("hessp", hessp)):
+        if value is not None:
+            warnings.warn(f"Method {method} does not use Hessian information ({name}).", RuntimeWarning, stacklevel=3)
 
 
 def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
@@ -149,32 +196,43 @@ def scipy_method(name: str, **options: Any) -> Callable[..., Any]:
         tol: float | None = None,
         **passed: Any,
     ) -> Any:
-        if constraints not in ((), [], None):
-            raise ValueError(f"method {name!r} takes no constraints; use SLSQP or trust-constr of SciPy")
         if jac is not None and getattr(jac, "__self__", None) is fun:  # SciPy has wrapped ``fun``, because of jac=True
             fun, jac = fun.fun, True
-        return minimize(fun, x0, args, name, jac, bounds, tol, callback, {**options, **passed})
+        unused: dict[str, Any] = {"hess": hess, "hessp": hessp, "constraints": constraints}
+        return minimize(fun, x0, args, name, jac, bounds, tol, callback, {**options, **passed}, **unused)
 
     return method
 
 
-def _checked_options(method: Any, options: Mapping[str, Any] | None, tol: float | None) -> tuple[str, dict[str, Any]]:
+def _checked_options(
+    method: Any, options: Mapping[str, Any] | None, tol: float | None, *, with_values: bool = True
+) -> tuple[str, dict[str, Any]]:
     """Return the method in lower case, and its options with defaults for those that are not given."""
     name = method.lower() if isinstance(method, str) else None
+    name = _SCIPY_NAMES.get(name, name)
+    if name in METHODS and not with_values:
+        raise ValueError(
+            f"method {method!r} needs the values of fun; without them take a first-order method, as 'adam'"
+        )
     if name in METHODS:
         defaults = METHODS[name]
         known: Set[str] = defaults.keys()
     elif name in (first_order := optimizers(ElementwiseOptimizer)):
-        defaults = STOPS
-        known = STOPS.keys() | hyper_parameters(first_order[name])
+        defaults = STOPS if with_values else gradients_only.STOPS
+        known = defaults.keys() | hyper_parameters(first_order[name])
     else:
         raise ValueError(f"unknown method {method!r}; there are {sorted([*METHODS, *first_order])}")
     given = dict(options or {})
+    unused = given.keys() & _SCIPY_OPTIONS - known
+    if unused:
+        text = f"Unknown solver options: {', '.join(sorted(unused))}"
+        warnings.warn(text, scipy_optimize().OptimizeWarning, stacklevel=3)
+        given = {option: value for option, value in given.items() if option not in unused}
     unknown = given.keys() - known
     if unknown:
         raise ValueError(f"unknown options {sorted(unknown)} for method {method!r}; there are {sorted(known)}")
     if tol is not None:
-        given = {"gtol": tol, **({} if name == "cg" else {"ftol": tol}), **given}
+        given = {"gtol": tol, **({"ftol": tol} if name != "cg" and with_values else {}), **given}
     for option in given.keys() & _CHECKS.keys():
         given[option] = _CHECKS[option](option, given[option])
     return name, {**defaults, **given}

@@ -51,10 +51,12 @@ class Problem:
     """
 
     def __init__(
-        self, fun: Callable[..., Any], x0: Any, args: Any, jac: Any, bounds: Any, callback: Callable[..., Any] | None
+        self, fun: Any, x0: Any, args: Any, jac: Any, bounds: Any, callback: Callable[..., Any] | None
     ) -> None:
         start = _checked_start(x0)
-        if not callable(fun):
+        if fun is None and not callable(jac):
+            raise TypeError("without fun, jac must be callable and return the gradient")
+        if fun is not None and not callable(fun):
             raise TypeError(f"fun must be callable, got {type(fun).__name__}")
         if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in ("2-point", "3-point", "cs")):
             raise ValueError(f"jac must be callable, True, None, '2-point', '3-point' or 'cs', got {jac!r}")
@@ -90,7 +92,7 @@ class Problem:
                 return value, gradient  # nothing to convert
         elif np.float32 in (getattr(value, "dtype", None), getattr(gradient, "dtype", None)):
             self.single = True
-        return _scalar(value), _flat(gradient, self.shape)
+        return _scalar(value), flat(gradient, self.shape)
 
     def _differences(self, x: Array, value: float) -> Array:
         """Return the gradient by finite differences within the bounds, 0 for variables that are fixed."""
@@ -115,6 +117,8 @@ class Problem:
 def _scalar(value: Any) -> float:
     if value is None:
         raise TypeError("fun returned None; it must return the value")
+    if isinstance(value, tuple) and len(value) == 2:
+        raise TypeError("fun returned a pair; say jac=True if that is value and gradient")
     check_is_plain("the value of fun", value)
     array = np.asarray(value)
     if array.size != 1:
@@ -124,7 +128,8 @@ def _scalar(value: Any) -> float:
     return float(array.item())
 
 
-def _flat(gradient: Any, shape: tuple[int, ...]) -> Array:
+def flat(gradient: Any, shape: tuple[int, ...]) -> Array:
+    """Return a gradient as a flat array of float64, or refuse it."""
     check_is_plain("the gradient", gradient)
     array = np.asarray(gradient)
     size = math.prod(shape)
@@ -147,7 +152,7 @@ def _returns_pair(fun: Any, start: Array, args: tuple[Any, ...]) -> bool:
 
 def _checked_start(x0: Any) -> Array:
     check_is_plain("x0", x0)
-    start = np.asarray(x0)
+    start = np.atleast_1d(x0)  # as SciPy does with a number
     if start.dtype.kind not in "fiub":
         raise TypeError(f"x0 must be an array of real numbers, got {start.dtype}; minimize over a complex array's view")
     if start.size == 0:

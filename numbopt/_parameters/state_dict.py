@@ -34,6 +34,26 @@ def loaded_options(theirs: Mapping[str, Any]) -> Group:
     return {key: copy.deepcopy(value) for key, value in theirs.items() if key not in (*_NOT_STATE, *PARAMETERS)}
 
 
+def by_number(states: Mapping[Any, Any], numbers: Sequence[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Return the states of a state dict by the numbers of parameters, and what users have put under strings.
+
+    Raises
+    ------
+    ValueError
+        If there is the state of a parameter that is in no group.
+    """
+    notes = {key: value for key, value in states.items() if isinstance(key, str)}
+    # JSON makes strings of numbers.
+    from_text = {int(key): notes.pop(key) for key in list(notes) if key.isdigit() and isinstance(notes[key], Mapping)}
+    found = {key: value for key, value in states.items() if not isinstance(key, str)} | from_text
+    unknown = [key for key in found if key not in numbers]
+    if unknown:
+        raise ValueError(
+            f"loaded state dict has states of the parameters {unknown[:5]}, its groups have {list(numbers)[:5]}"
+        )
+    return found, notes
+
+
 def matched_groups(
     state_dict: Mapping[str, Any],
     groups: list[Group],

@@ -138,12 +138,14 @@ def test_bounds_are_kept_and_an_active_one_counts_as_converged(name, bounds):
 def test_start_of_any_shape(shape, bounds):
     if isinstance(bounds, str):
         bounds = scipy_optimize.Bounds(np.full(shape, -9), np.full(shape, 9))
+    start = np.zeros(shape)
+    shape = shape or (1,)  # as in SciPy
 
     def fun(x):
         assert x.shape == shape
         return float(np.sum((x - 2) ** 2)), 2 * (x - 2)
 
-    result = minimize(fun, np.zeros(shape), jac=True, method="adam", bounds=bounds, options={"lr": 0.1})
+    result = minimize(fun, start, jac=True, method="adam", bounds=bounds, options={"lr": 0.1})
     assert result.x.shape == result.jac.shape == shape
     np.testing.assert_allclose(result.x, 2, atol=1e-4)
 
