@@ -9,12 +9,13 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
-from numbopt._devices.arrays import Array, DeviceArray, copy_values, copying, to_host
+from numbopt._devices.arrays import Array, DeviceArray, copy_values, to_host
 from numbopt._kernels.norms import clip_coefficient
 from numbopt._kernels.rule import CommonScalars, Rule
 from numbopt._launch.calls import Calls, run, setting
 from numbopt._launch.tables import Clock as Clock
 from numbopt._launch.tables import Tables, are_arrays, kind_of
+from numbopt._parameters.bounds import check_bounds, moving_inside
 from numbopt._parameters.gradients import Given, Gradients
 from numbopt.functional import FunctionalSteps
 from numbopt.optimizer import GroupOptions, Optimizer
@@ -180,7 +181,7 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
         values = super()._checked_options(group)
         if values["bounds"] is not UNBOUNDED:
             for parameter in group.get("params", ()):
-                _check_bounds(parameter, values["bounds"])
+                check_bounds(parameter, values["bounds"])
         return values
 
     def _taking_parameters(self, parameters: list[Parameter], added: list[GroupOptions]) -> Calls:
@@ -188,7 +189,7 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
         for known in added:
             if known.bounds is not UNBOUNDED:
                 for parameter in known.params:
-                    calls += _moving_inside(parameter, known.bounds)
+                    calls += moving_inside(parameter, known.bounds)
         return calls
 
     def _take_options(self, known: GroupOptions, values: dict[str, Any], group: dict[str, Any]) -> None:
@@ -359,29 +360,6 @@ class AllFlags(Flags, total=False):
 
 
 _NEUTRAL = CommonScalars()
-
-
-def _check_bounds(parameter: Parameter, bounds: tuple[Any, Any]) -> None:
-    """Refuse bounds that do not fit ``parameter``."""
-    if parameter.dtype.kind == "c":
-        raise ValueError(f"bounds of {label(parameter)}, which is complex, have no meaning; use project=")
-    for bound in bounds:
-        try:
-            np.broadcast_to(bound, parameter.shape)
-        except ValueError:
-            raise ValueError(
-                f"bounds of shape {np.shape(bound)} do not fit {label(parameter)} of shape {parameter.shape}"
-            ) from None
-
-
-def _moving_inside(parameter: Parameter, bounds: tuple[Any, Any]) -> Calls:
-    """Return what `run` is to call so that ``parameter`` is within bounds, and warn if there is anything to call."""
-    data = parameter.array
-    values = to_host(data)
-    if not np.any((values < bounds[0]) | (values > bounds[1])):
-        return []
-    warnings.warn(f"{label(parameter)} started outside its bounds and was moved inside", stacklevel=2)
-    return [copying(data, np.clip(values, *bounds))]
 
 
 def _warn_of_no_gradient(closure: Callable[[], Any] | None, loss: Any) -> None:

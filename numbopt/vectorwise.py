@@ -12,9 +12,12 @@ from numbopt._devices.arrays import copy_values, host_copy, to_host
 from numbopt._kernels.quasi_newton import state as qn
 from numbopt._launch import cuda_vectors as _device_vectors
 from numbopt._launch import quasi_newton as cores
-from numbopt._launch.calls import setting
+from numbopt._launch.calls import Calls, run, setting
+from numbopt._parameters.bounds import check_bounds, moving_inside
 from numbopt._parameters.flat import FlatVectors, dtype_and_device
-from numbopt.optimizer import Optimizer
+from numbopt.optimizer import GroupOptions, Optimizer
+from numbopt.options import UNBOUNDED
+from numbopt.parameter import Parameter
 
 
 class StepResult(NamedTuple):
@@ -99,6 +102,31 @@ class VectorOptimizer(Optimizer):
             )
         super()._add_groups(param_groups)
 
+    def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._checked_options(group)
+        if (bounds := values.get("bounds", UNBOUNDED)) is not UNBOUNDED:
+            for parameter in group.get("params", ()):
+                check_bounds(parameter, bounds)
+                if parameter.device == "cuda":
+                    raise ValueError(f"bounds of {type(self).__name__} are for parameters on the CPU")
+        return values
+
+    def _taking_parameters(self, parameters: list[Parameter], added: list[GroupOptions]) -> Calls:
+        calls = super()._taking_parameters(parameters, added)
+        for known in added:
+            if (bounds := known.values.get("bounds", UNBOUNDED)) is not UNBOUNDED:
+                for parameter in known.params:
+                    calls += moving_inside(parameter, bounds)
+        return calls
+
+    def _move_inside(self, vectors: FlatVectors, core: qn.State, bounds: tuple[Any, Any]) -> None:
+        """Let the core know the bounds, which may have been edited, and the parameters keep to them."""
+        capacity = core.products.shape[1]
+        rows = core.vectors[qn.PAIRS + 2 * capacity :]
+        rows[0], rows[1] = vectors.flat_bounds(bounds)
+        for parameter in self._parameters:
+            run(moving_inside(parameter, bounds))
+
     def _ready(self) -> tuple[FlatVectors, qn.State]:
         """Return the vectors and the state of the core, made anew from what is remembered if its shape was edited."""
         vectors = self._flat_vectors()
@@ -164,6 +192,8 @@ class VectorOptimizer(Optimizer):
         self._refresh_options()
         vectors, core = self._ready()
         record = core[2][0]
+        if record["rule"] == qn.BOUNDED:
+            self._move_inside(vectors, core, self._group_options[0].values["bounds"])
         loss, value = self._evaluate(closure, vectors)
         vectors.gather_data()
         base = core[0][qn.BASE_X]

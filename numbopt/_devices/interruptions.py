@@ -28,12 +28,11 @@ def raised_by_handler(error: BaseException | None) -> BaseException | None:
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Let handlers of signals run at the end of a ``with`` block, those that are written in Python."""
-    if threading.current_thread() is not threading.main_thread():  # where no handler runs
-        yield
-        return
     came: list[int] = []
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    if not _may_set_handlers():
+        ours = {}
     try:
         for number in ours:
             signal.signal(number, lambda number, frame: came.append(number))
@@ -43,6 +42,17 @@ def deferred() -> Iterator[None]:
             signal.signal(number, handler)
         for caught in came:
             signal.raise_signal(caught)
+
+
+def _may_set_handlers() -> bool:
+    """Whether this is the thread in which handlers run: the main one, not of an interpreter within another one."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    try:
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+    except (ValueError, TypeError):  # another interpreter; a handler that was not set by Python
+        return False
+    return True
 
 
 def _codes_of_handlers() -> set[CodeType]:

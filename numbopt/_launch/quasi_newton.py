@@ -10,8 +10,9 @@ import numpy as np
 from numbopt._devices.arrays import Array, to_host
 from numbopt._kernels.cpu.intrinsics import multiply_add
 from numbopt._kernels.cpu.vectors import BLOCK, block_at, help_team, new_team, run_block_at, run_blocks, run_pass_at
+from numbopt._kernels.quasi_newton.bounded import restore_products
 from numbopt._kernels.quasi_newton.core import advance, advance_in_team, drive
-from numbopt._kernels.quasi_newton.state import PAIRS, State, new_state
+from numbopt._kernels.quasi_newton.state import BOUNDED, PAIRS, State, new_state
 from numbopt._kernels.specialise import address, entry_point, specialise
 from numbopt._launch.threads import calls_for_help
 
@@ -36,6 +37,11 @@ def kernel_in_team(rule: int) -> Any:
 def helper() -> Any:
     """Return what other threads run, for all rules."""
     return specialise(help_team, {}, nogil=True)
+
+
+@functools.cache
+def _restoring() -> Any:
+    return specialise(restore_products, {"run_pass": run_pass_at})
 
 
 @functools.cache
@@ -133,6 +139,9 @@ def remember(state: State, s: Array, y: Array, rho: Array) -> None:
             vectors[PAIRS + k], vectors[PAIRS + capacity + k] = s[k - count], y[k - count]
         products[0, :count] = rho[-count:]
         states[0]["memory"], states[0]["newest"] = count, count - 1
+    if count and states[0]["rule"] == BOUNDED:
+        arguments = vectors, products, state.records.view(np.recarray), team_for(vectors.dtype)
+        entry_point_for(_restoring(), *arguments)(*arguments)
 
 
 @functools.lru_cache(maxsize=64)

@@ -103,7 +103,7 @@ class Tables:
         for position, (entry, group) in enumerate(zip(self._entries, groups, strict=True)):
             kind = kind_of(entry.parameter, algorithm, group)
             positions_of.setdefault(kind, []).append(position)
-            entry.bounds = _arrays_like(entry.parameter, group.bounds) if kind.bound_arrays else ()
+            entry.bounds = arrays_like(entry.parameter, group.bounds) if kind.bound_arrays else ()
         tables = []
         calls: Calls = []
         for kind, positions in positions_of.items():
@@ -233,7 +233,7 @@ def are_arrays(bounds: Bounds) -> bool:
     return isinstance(bounds[0], np.ndarray) or isinstance(bounds[1], np.ndarray)
 
 
-def _arrays_like(parameter: Parameter, bounds: Bounds) -> tuple[Array, Array]:
+def arrays_like(parameter: Parameter, bounds: Bounds) -> tuple[Array, Array]:
     """Return copies of bounds that lie in memory as ``parameter`` does."""
     lower, upper = (parameter.unflatten(parameter.flat_zeros()) for _ in bounds)
     for array, bound in zip((lower, upper), bounds, strict=True):

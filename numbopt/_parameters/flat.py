@@ -11,6 +11,7 @@ from numbopt._launch.calls import run
 from numbopt._launch.cuda import copying as copying_on_gpu
 from numbopt._launch.look import Target, Targets
 from numbopt._launch.many_arrays import Copying
+from numbopt._launch.tables import arrays_like
 from numbopt._parameters.gradients import Given, Gradients
 from numbopt.parameter import Parameter
 
@@ -63,6 +64,13 @@ class FlatVectors:
         if self.device == "cuda":
             return copying_on_gpu(sources, targets, sizes // self.data.dtype.itemsize, self.data.dtype)
         return Copying(sources, targets, sizes)
+
+    def flat_bounds(self, bounds: tuple[Any, Any]) -> tuple[Array, Array]:
+        """Return bounds, numbers or arrays that fit each parameter, as vectors."""
+        lower, upper = np.empty((2, self.data.size), self.data.dtype)
+        for parameter, part in zip(self._parameters, self._slices, strict=True):
+            lower[part], upper[part] = map(parameter.flat_view, arrays_like(parameter, bounds))
+        return lower, upper
 
     def gather_data(self) -> None:
         """Copy the parameters into ``data``."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from numbopt._kernels.quasi_newton import state as qn
-from numbopt.options import integer, one_of
+from numbopt.options import CONSTRAINTS, UNBOUNDED, integer, one_of
 from numbopt.vectorwise import VectorOptimizer
 
 
@@ -37,6 +37,11 @@ class LBFGS(VectorOptimizer):
     line_search_fn : None or "strong_wolfe"
         None takes steps of length ``lr``, as torch does, and takes a step back that led to NaN or infinity.
         "strong_wolfe" searches along each direction: fewer evaluations, no step uphill, no scale to tune.
+    bounds : (lower, upper), optional
+        Numbers, arrays that broadcast to the shape of each parameter, or None. The closure is never evaluated outside
+        them [4]_. Needs "strong_wolfe", and real parameters on the CPU; a start outside is moved inside, with a
+        warning. The gradient in ``tolerance_grad`` is then the projected one. A ``history_size`` of 10 to 20 is enough:
+        an iteration takes time for matrices of twice that size.
 
     Notes
     -----
@@ -56,6 +61,8 @@ class LBFGS(VectorOptimizer):
        Mathematical Software 20, 1994.
     .. [3] W. W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line
        search", SIAM Journal on Optimization 16, 2005.
+    .. [4] R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, "A limited memory algorithm for bound constrained optimization", SIAM
+       Journal on Scientific Computing 16, 1995.
 
     Examples
     --------
@@ -77,6 +84,8 @@ class LBFGS(VectorOptimizer):
         VectorOptimizer.options, history_size=integer(low=1), line_search_fn=one_of(None, "strong_wolfe")
     )
 
+    common_options: ClassVar = {"bounds": CONSTRAINTS["bounds"]}
+
     def __init__(
         self,
         params: Any,
@@ -87,16 +96,25 @@ class LBFGS(VectorOptimizer):
         tolerance_change: float = 1e-9,
         history_size: int = 100,
         line_search_fn: str | None = None,
+        *,
+        bounds: tuple[Any, Any] | None = None,
     ) -> None:
         defaults = dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, history_size=history_size, line_search_fn=line_search_fn
         )
         tolerances = dict(tolerance_grad=tolerance_grad, tolerance_change=tolerance_change)
-        super().__init__(params, defaults | tolerances)
+        super().__init__(params, defaults | tolerances | ({} if bounds is None else {"bounds": bounds}))
 
     def core_rule(self, options: Mapping[str, Any]) -> int:
-        """Return the rule with or without a line search."""
-        return qn.FIXED_STEP if options["line_search_fn"] is None else qn.LBFGS
+        """Return the rule with or without a line search, or the one within bounds."""
+        if options["line_search_fn"] is None:
+            return qn.FIXED_STEP
+        return qn.LBFGS if options["bounds"] is UNBOUNDED else qn.BOUNDED
+
+    def check_together(self, options: Mapping[str, Any]) -> None:
+        """Refuse bounds without a line search."""
+        if options["bounds"] is not UNBOUNDED and options["line_search_fn"] is None:
+            raise ValueError("bounds need line_search_fn='strong_wolfe': steps of a fixed length do not keep to them")
 
     def history_size(self, options: Mapping[str, Any]) -> int:
         """Return the number of pairs."""

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from numbopt._kernels.cpu.intrinsics import never_inline
+from numbopt._kernels.cpu.intrinsics import borrowed, never_inline
 from numbopt._kernels.cpu.vectors import dot, point_on_line
 from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, DIRECTION, GRAMS, PAIRS
 
@@ -57,6 +57,15 @@ def remember_products(place, vectors, products, state, team):
         sy[place, other], sy[other, place] = dot(s, y_other, team), dot(s_other, y, team)
         ss[place, other] = ss[other, place] = dot(s, s_other, team)
         yy[place, other] = yy[other, place] = dot(y, y_other, team)
+
+
+def restore_products(vectors, products, states, team):
+    """Make the Gram matrices of pairs that were loaded, with the bits that they had."""
+    vectors, state = borrowed(vectors), states[0]
+    memory = state.memory
+    for age in range(memory - 1, -1, -1):
+        state.memory = memory - age
+        remember_products((state.newest - age) % products.shape[1], vectors, products, state, team)
 
 
 def grams(products):
