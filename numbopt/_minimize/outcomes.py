@@ -22,6 +22,9 @@ class Outcome(NamedTuple):
 GRADIENT_SMALL = Outcome(CONVERGED, "Converged: no element of the gradient exceeds gtol.")
 MAX_ITERATIONS = Outcome(LIMIT, "The number of iterations reached maxiter.")
 MAX_EVALUATIONS = Outcome(LIMIT, "The number of evaluations reached maxfun.")
+WITHIN_DIFFERENCES = Outcome(
+    CONVERGED, "Converged: the gradient is no larger than the error of the finite differences that it comes from."
+)
 STOPPED_BY_CALLBACK = Outcome(STOPPED, "`callback` raised `StopIteration`.")
 
 OF_THE_CORE = {

@@ -86,7 +86,11 @@ class Problem:
             value, gradient = pair
         else:
             value = self.value(point)
-            gradient = self.jac(point, *self.args) if callable(self.jac) else self._differences(x, _scalar(value))
+            gradient = (
+                self.jac(point, *self.args)
+                if callable(self.jac)
+                else self._differences(x, _scalar(value), self.jac or "2-point")
+            )
         if type(gradient) is np.ndarray and gradient.dtype is _FLOAT64 and isinstance(value, float):
             if gradient.strides == _CONTIGUOUS and gradient.size == self.start.size:
                 return value, gradient  # nothing to convert
@@ -94,7 +98,20 @@ class Problem:
             self.single = True
         return _scalar(value), flat(gradient, self.shape)
 
-    def _differences(self, x: Array, value: float) -> Array:
+    def is_within_differences(self, x: Array, value: float, gradient: Array) -> bool:
+        """Whether a gradient by forward differences is no larger than its own error, by central ones at the same point.
+
+        That is the best that a minimization with these differences can reach.
+        """
+        calls = 2 * x.size
+        if not self.differences or self.jac not in (None, False, "2-point") or self.differences + calls > self.maxfun:
+            return False
+        central = self._differences(x, value, "3-point")
+        lower, upper = self.bounds or (-np.inf, np.inf)
+        projected = np.clip(central, x - upper, x - lower)
+        return bool(np.abs(projected).max() <= 2 * np.abs(central - gradient).max())
+
+    def _differences(self, x: Array, value: float, method: str) -> Array:
         """Return the gradient by finite differences within the bounds, 0 for variables that are fixed."""
         from scipy.optimize._numdiff import approx_derivative
 
@@ -107,7 +124,7 @@ class Problem:
             point[free] = part
             return self.value(point.reshape(self.shape))
 
-        gradient, method = np.zeros_like(x), self.jac or "2-point"
+        gradient = np.zeros_like(x)
         if free.any():
             within = lower[free], upper[free]
             gradient[free] = approx_derivative(function, x[free], method=method, f0=value, bounds=within)

@@ -8,7 +8,7 @@ import numpy as np
 from numbopt._devices.arrays import Array
 from numbopt._kernels.quasi_newton.state import BASE_G, BASE_X, BOUNDED, CONJUGATE, EVALUATE, LBFGS, State, new_state
 from numbopt._launch.quasi_newton import advance_function, driver, entry_point_for, pairs, team_for
-from numbopt._minimize.outcomes import OF_THE_CORE, STOPPED_BY_CALLBACK, Outcome
+from numbopt._minimize.outcomes import FAILED, OF_THE_CORE, STOPPED_BY_CALLBACK, WITHIN_DIFFERENCES, Outcome
 from numbopt._minimize.problem import Problem, scipy_optimize
 
 _COMMON = {"gtol": 1e-5, "maxiter": 15000, "maxfun": 15000, "maxls": 20, "disp": False}
@@ -42,6 +42,9 @@ def minimize_quasi_newton(method: str, problem: Problem, options: dict[str, Any]
         outcome = _run_compiled(problem, rule, x, state)
     else:
         outcome = _run(problem, x, state)
+    base = x, state.records["value"].item(), state.vectors[BASE_G]
+    if outcome.status == FAILED and np.isfinite(base[1]) and problem.is_within_differences(*base):
+        outcome = WITHIN_DIFFERENCES
     records = state.records  # whose fields are read much faster than those of `state.record`
     result = outcome.result(
         x=x,

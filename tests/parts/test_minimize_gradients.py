@@ -165,3 +165,33 @@ def test_states_of_parameters_that_no_group_has():
     state["state"][7] = state["state"].pop(0)
     with pytest.raises(ValueError, match=r"states of the parameters \[7\], its groups have \[0\]"):
         optimizer.load_state_dict(state)
+
+
+# ---- what finite differences can reach
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+@pytest.mark.parametrize("bounds", [None, [(-2.0, 2.0)] * 5])
+def test_the_end_of_finite_differences_is_a_success(method, bounds):
+    calls = [0]
+
+    def steep(x):
+        calls[0] += 1
+        return float(np.sum(np.log(np.cosh(100 * (x - 0.3)))))
+
+    result = numbopt.minimize(steep, np.ones(5), method=method, bounds=bounds)
+    assert result.success, result.message
+    np.testing.assert_allclose(result.x, 0.3, atol=1e-6)
+    assert result.nfev == calls[0]
+
+
+def test_a_wrong_gradient_is_blamed_as_before():
+    result = numbopt.minimize(lambda x: (float(x @ x), -2 * x), np.ones(3), jac=True)
+    assert not result.success
+    assert "disagrees" in result.message
+
+
+def test_rough_functions_are_no_success():
+    noise = np.random.default_rng(0)
+    result = numbopt.minimize(lambda x: float(x @ x + 1e-3 * noise.random()), np.full(3, 10.0))
+    assert not result.success or abs(result.x).max() < 1
