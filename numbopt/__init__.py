@@ -30,6 +30,7 @@ from numbopt.algorithms.sgd import SGD
 from numbopt.checkpoint import CheckpointError, load, save
 from numbopt.clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from numbopt.compiling import warmup
+from numbopt.curvature import covariance, hessian
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.history import History
 from numbopt.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -70,11 +71,13 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
+    "covariance",
     "cuda",
     "get_ema_avg_fn",
     "get_num_threads",
     "get_swa_avg_fn",
     "get_total_norm",
+    "hessian",
     "load",
     "lr_scheduler",
     "minimize",

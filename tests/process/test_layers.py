@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a module may import those of the layers below its own, and a folder its own modules.
 LAYERS = (
     {"_devices", "options", "hooks", "schedules"},
-    {"_kernels", "parameter", "cuda"},
+    {"_kernels", "parameter", "cuda", "curvature"},
     {"_launch"},
     {"_parameters", "clip_grad"},
     {"functional"},
