@@ -1,6 +1,8 @@
 """Checkpoints: what a run needs to continue, in one file that is written whole or not at all."""
 
 import contextlib
+import functools
+import io
 import math
 import os
 import re
@@ -307,9 +309,32 @@ def _decoded(code: Any, archive: "zipfile.ZipFile") -> Any:
             dtype, digits = content
             return np.frombuffer(bytes.fromhex(digits), dtype)[0]
         case "array":
-            with archive.open(f"{content}.npy") as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
+            return _array(archive, f"{content}.npy")
     raise ValueError(f"unknown tag {tag!r}")
+
+
+def _array(archive: "zipfile.ZipFile", name: str) -> Array:
+    """Return an array, of which there is as much as its header says."""
+    content = archive.read(name)
+    length_size = {b"\1\0": 2, b"\2\0": 4}.get(content[6:8])
+    if length_size is None:
+        raise ValueError(f"{name} is no array in a format of NumPy")
+    start = 8 + length_size + int.from_bytes(content[8 : 8 + length_size], "little")
+    shape, is_fortran, dtype = _header(content[:start])
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds objects, which load does not take (allow_pickle=False)")
+    if len(content) - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} holds {len(content) - start} bytes for an array of shape {shape} and dtype {dtype}")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if is_fortran else "C").copy(order="K")
+
+
+@functools.lru_cache(maxsize=256)  # NumPy takes long to read one, and many arrays have the same
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and dtype from the header of a file of NumPy."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
 
 
 # ---- the file
@@ -322,7 +347,8 @@ def _write(path: str, tree: str, arrays: dict[str, Array]) -> None:
     import zipfile
 
     folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".numbopt-{secrets.token_hex(8)}.tmp")
+    _remove_leftovers(folder)
+    temporary = os.path.join(folder, f"{_own_prefix()}{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "x+b") as file:
             with zipfile.ZipFile(file, "w") as archive:
@@ -352,6 +378,42 @@ def _write(path: str, tree: str, arrays: dict[str, Array]) -> None:
             os.close(descriptor)
 
 
+def _own_prefix() -> str:
+    """Return how names of files begin that processes on this machine have not finished."""
+    import platform
+
+    host = re.sub(r"[^\w-]", "_", platform.node(), flags=re.ASCII)[:40]
+    return f".numbopt-{host}-"
+
+
+def _remove_leftovers(folder: str) -> None:
+    """Remove what processes of this machine that were killed have left."""
+    if os.name != "posix":  # where nothing tells whether a process lives
+        return
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            match = re.fullmatch(re.escape(_own_prefix()) + r"(\d+)-[0-9a-f]{16}\.tmp", name)
+            if match is None:
+                continue
+            try:
+                os.kill(int(match[1]), 0)
+            except ProcessLookupError:
+                os.remove(os.path.join(folder, name))
+            except OSError:  # a process of somebody else
+                continue
+
+
+def _check_members(archive: "zipfile.ZipFile", size: int) -> None:
+    """Refuse what `_write` never writes, before memory is taken for it."""
+    members = archive.infolist()
+    if len({member.filename for member in members}) < len(members):
+        raise ValueError("a member is there twice")
+    if any(member.compress_type or member.flag_bits & 1 for member in members):
+        raise ValueError("a member is compressed or encrypted")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("its members claim to be larger than the file")
+
+
 def _read(file: BinaryIO, path: str) -> dict[str, Any]:
     """Return what a file holds. Nothing in it is looked at before its checksum."""
     import json
@@ -374,6 +436,7 @@ def _read(file: BinaryIO, path: str) -> dict[str, Any]:
         )
     try:
         with zipfile.ZipFile(file) as archive:
+            _check_members(archive, size)
             entries = _decoded(json.loads(archive.read(_TREE)), archive)
         if not isinstance(entries, dict):
             raise ValueError("its tree is no dict")

@@ -600,7 +600,8 @@ from numbopt.checkpoint import load, save
 
 path, kills = sys.argv[1], int(sys.argv[2])
 rng = random.Random(0)
-seen = set()
+seen, hits = set(), 0
+leftovers = lambda: len([name for name in os.listdir(os.path.dirname(path)) if name.endswith(".tmp")])
 for kill in range(kills):
     reading, writing = os.pipe()
     child = os.fork()
@@ -621,15 +622,18 @@ for kill in range(kills):
     assert loaded["kill"] == kill
     assert (loaded["array"] == loaded["number"]).all()
     seen.add((kill, loaded["number"]))
-print(len(seen), len([name for name in os.listdir(os.path.dirname(path)) if name.endswith(".tmp")]))
+    hits += leftovers()
+save(path, done=True)
+print(len(seen), hits, leftovers())
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes made by fork")
 def test_a_process_killed_while_it_saves_leaves_a_whole_file(path):
-    seen, hit_while_writing = map(int, run_python(SAVE_UNTIL_KILLED, path, KILLS).split())
+    seen, hit_while_writing, left = map(int, run_python(SAVE_UNTIL_KILLED, path, KILLS).split())
     assert seen == KILLS
     assert hit_while_writing > 0
+    assert left == 0
 
 
 def test_threads_that_save_to_one_file_leave_a_whole_one(path, tmp_path):
@@ -874,3 +878,67 @@ def test_signal_of_a_full_disk_is_ignored():
     """Else the limit on the size of files would kill the process instead of raising an OSError."""
     if hasattr(signal, "SIGXFSZ"):
         assert signal.getsignal(signal.SIGXFSZ) is signal.SIG_IGN
+
+
+# ---- what save never writes
+
+
+def rebuilt(path, write):
+    """Return a sealed file of the members of a checkpoint, as ``write(archive, name, content)`` writes them."""
+    with zipfile.ZipFile(path) as archive:
+        members, comment = [(name, archive.read(name)) for name in archive.namelist()], archive.comment
+    with zipfile.ZipFile(path.with_name("rebuilt"), "w") as archive:
+        archive.comment = comment
+        for name, content in members:
+            write(archive, name, content)
+    return sealed(path.with_name("rebuilt").read_bytes())
+
+
+def compressed(archive, name, content):
+    archive.writestr(name, content, zipfile.ZIP_DEFLATED)
+
+
+def twice(archive, name, content):
+    for _ in range(2):
+        archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def cut(archive, name, content):
+    archive.writestr(zipfile.ZipInfo(name), content[:-8] if name.endswith(".npy") else content)
+
+
+def huge(archive, name, content):
+    claimed = (
+        content.replace(b"(3,), }                ", b"(3000000000000000000,)}") if name.endswith("npy") else content
+    )
+    archive.writestr(zipfile.ZipInfo(name), claimed)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (compressed, "compressed or encrypted"),
+        (twice, "a member is there twice"),
+        (cut, "holds 16 bytes for an array of shape"),
+        (huge, "holds 24 bytes for an array of shape"),
+    ],
+    ids=["compressed", "twice", "cut", "huge"],
+)
+def test_what_save_never_writes_is_refused_before_memory_is_taken(path, write, text):
+    save(path, x=np.ones(3))
+    path.write_bytes(rebuilt(path, write))
+    with pytest.raises(CheckpointError, match=text):
+        load(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="nothing tells whether a process lives")
+def test_leftovers_of_killed_processes_are_removed(path, tmp_path):
+    prefix = checkpoint._own_prefix()
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    leftovers = [f"{prefix}{number}-{'0' * 16}.tmp" for number in (killed.pid, os.getpid())]
+    for name in (*leftovers, ".numbopt-elsewhere-1-" + "0" * 16 + ".tmp"):
+        (tmp_path / name).write_bytes(b"unfinished")
+    save(path, x=1)
+    assert files_in(tmp_path) == sorted([path.name, leftovers[1], ".numbopt-elsewhere-1-" + "0" * 16 + ".tmp"])
