@@ -109,7 +109,7 @@ class LBFGS(VectorOptimizer):
         """Return the rule with or without a line search, or the one within bounds."""
         if options["line_search_fn"] is None:
             return qn.FIXED_STEP
-        return qn.LBFGS if options["bounds"] is UNBOUNDED else qn.BOUNDED
+        return qn.LBFGS if options.get("bounds", UNBOUNDED) is UNBOUNDED else qn.BOUNDED
 
     def check_together(self, options: Mapping[str, Any]) -> None:
         """Refuse bounds without a line search."""

@@ -197,6 +197,10 @@ def step_all_on_vectors(dtypes):
             arrays = [memory.array(size, dtype, 0.5) for size in sizes]
             grads = [memory.array(size, dtype) for size in sizes]
             few = {"lr": 0.01, "max_iter": 2, **({"history_size": 2} if case.cls == "LBFGS" else {})}
+            if "line_search_fn" in case.options and np.dtype(dtype).kind == "f" and count == 2:
+                few["bounds"] = (-0.9, 0.45)
+                for array in arrays:
+                    np.minimum(array, 0.45, out=array)
             optimizer = getattr(numbopt, case.cls)(arrays, **{**case.options, **few})
             for _ in range(2):
                 optimizer.step(closure_over(arrays, grads))
