@@ -14,19 +14,27 @@ from numbopt import cuda, lr_scheduler, options, schedules
 from numbopt._kernels.rule import Rule, rule
 from numbopt._launch.threads import get_num_threads, set_num_threads
 from numbopt._minimize.front import minimize, scipy_method
+from numbopt.algorithms.adabelief import AdaBelief
 from numbopt.algorithms.adadelta import Adadelta
 from numbopt.algorithms.adagrad import Adagrad
 from numbopt.algorithms.adam import Adam
 from numbopt.algorithms.adamax import Adamax
 from numbopt.algorithms.adamw import AdamW
+from numbopt.algorithms.adan import Adan
+from numbopt.algorithms.ademamix import AdEMAMix
+from numbopt.algorithms.adopt import ADOPT
 from numbopt.algorithms.asgd import ASGD
 from numbopt.algorithms.lbfgs import LBFGS
+from numbopt.algorithms.lion import Lion
+from numbopt.algorithms.madgrad import MADGRAD
 from numbopt.algorithms.nadam import NAdam
 from numbopt.algorithms.nonlinear_cg import NonlinearCG
 from numbopt.algorithms.radam import RAdam
 from numbopt.algorithms.rmsprop import RMSprop
 from numbopt.algorithms.rprop import Rprop
+from numbopt.algorithms.schedule_free import AdamWScheduleFree, SGDScheduleFree
 from numbopt.algorithms.sgd import SGD
+from numbopt.algorithms.yogi import Yogi
 from numbopt.checkpoint import CheckpointError, load, save
 from numbopt.clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from numbopt.compiling import warmup
@@ -44,19 +52,26 @@ from numbopt.wrappers.lookahead import Lookahead
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADOPT",
     "ASGD",
     "LBFGS",
+    "MADGRAD",
     "SGD",
     "Accumulate",
+    "AdEMAMix",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdamWScheduleFree",
     "Adamax",
+    "Adan",
     "AveragedParameters",
     "CheckpointError",
     "ElementwiseOptimizer",
     "History",
+    "Lion",
     "Lookahead",
     "NAdam",
     "NonlinearCG",
@@ -67,7 +82,9 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Rule",
+    "SGDScheduleFree",
     "VectorOptimizer",
+    "Yogi",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",

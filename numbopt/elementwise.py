@@ -100,6 +100,12 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
     decoupled_weight_decay: ClassVar[bool] = False
     """Whether ``weight_decay`` shrinks the parameter instead of entering the gradient."""
 
+    weight_decay_in_rule: ClassVar[bool] = False
+    """Whether the rule itself applies ``weight_decay``."""
+
+    depends_on_parameters: ClassVar[bool] = False
+    """Whether a step depends on the parameters by more than weight decay, bounds and ``project``."""
+
     def __init__(
         self,
         params: Any,
@@ -136,15 +142,16 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
         return (0,)
 
     @classmethod
-    def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float]:
-        """Return the values that state arrays are filled with before the first step, where they are not zero."""
+    def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float | str]:
+        """Return what state arrays begin with where that is not zero: numbers, or "parameter" for a copy of it."""
         return {}
 
     @staticmethod
     def advance(o: Any, clock: Clock) -> tuple[Clock | None, tuple[float, ...]]:
         """Return the clock after a step, and the scalars of that step in the order of ``rule.scalars``.
 
-        If it always returns clocks and scalars of the same types, Numba compiles it as it stands.
+        If it always returns clocks and scalars of the same types, Numba compiles it as it stands, along with functions
+        that it calls.
 
         Parameters
         ----------
@@ -208,6 +215,8 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
 
     def _common_scalars(self, options: Mapping[str, Any]) -> CommonScalars:
         l2, shrink, bounds = options.get("weight_decay", 0.0), 1.0, options["bounds"]
+        if self.weight_decay_in_rule:
+            l2 = 0.0
         if not l2 and bounds is UNBOUNDED and not options["maximize"]:
             return _NEUTRAL  # most are, and learning rates are often edited
         if l2 and self.is_decoupled(options):
@@ -344,10 +353,15 @@ class Common(TypedDict, total=False):
     nonfinite: str
 
 
-class Flags(Common, total=False):
-    """The same, and those flags that torch takes by keyword only; each class has some of them."""
+class Maximizable(Common, total=False):
+    """The same, and the one flag of algorithms that torch does not have."""
 
     maximize: bool
+
+
+class Flags(Maximizable, total=False):
+    """The same, and those flags that torch takes by keyword only; each class has some of them."""
+
     capturable: bool
     differentiable: bool
     fused: bool | None

@@ -39,6 +39,7 @@ class FunctionalSteps:
     _singles: dict[Any, int]
     """The positions of parameters that are single arrays, by key, for the short way."""
     clock_names: ClassVar[tuple[str, ...]]
+    depends_on_parameters: ClassVar[bool]
     defaults: dict[str, Any]
 
     def apply_gradients(
@@ -134,6 +135,8 @@ class FunctionalSteps:
             after = leaves_of(self.apply_gradients(gradients, parameters, step=step, key=key, **options))
             differences = [new - old for (_, new), (_, old) in zip(after, leaves_of(parameters), strict=True)]
             return rebuilt(parameters, iter(differences))
+        if self.depends_on_parameters:
+            raise ValueError(f"updates needs the parameters, because a step of {type(self).__name__} depends on them")
         needed = {**self.defaults, **options}
         for name in ("weight_decay", "bounds", "project"):
             if needed.get(name):

@@ -39,8 +39,8 @@ class Number:
         The name of the option in torch's message, as in "Invalid learning rate: -1".
     low, high : float
         The smallest and the largest valid value.
-    below : float
-        A bound that the value must be strictly below.
+    above, below : float
+        Bounds that the value must be strictly between.
     finite : bool
         Whether infinity is refused.
     """
@@ -48,15 +48,18 @@ class Number:
     label: str
     low: float = -math.inf
     high: float = math.inf
+    above: float = -math.inf
     below: float = math.inf
     finite: bool = True
 
     def __call__(self, name: str, value: Any) -> float:
         """Return ``value`` as a float."""
-        if type(value) is float and -math.inf < value < self.below and self.low <= value <= self.high:
+        if type(value) is float and self.above < value < self.below and self.low <= value <= self.high:
             return value  # most are, and learning rates are often edited
         number = as_float(name, value)
-        inside = self.low <= number <= self.high and (number < self.below or self.below == math.inf)
+        inside = self.low <= number <= self.high
+        inside &= self.above < number or self.above == -math.inf
+        inside &= number < self.below or self.below == math.inf
         if not inside or (self.finite and math.isinf(number)):  # for NaN, `inside` is False
             raise ValueError(f"Invalid {self.label}: {value} ({name} must be {self._range()})")
         return number
@@ -64,23 +67,30 @@ class Number:
     def _range(self) -> str:
         bounds = [f">= {self.low:g}"] if self.low > -math.inf else []
         bounds += [f"<= {self.high:g}"] if self.high < math.inf else []
+        bounds += [f"> {self.above:g}"] if self.above > -math.inf else []
         bounds += [f"< {self.below:g}"] if self.below < math.inf else []
         return " ".join(["a finite number" if self.finite else "a number", " and ".join(bounds)]).strip()
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The check of two numbers, each of which has its own check."""
+class Several:
+    """The check of several numbers.
 
-    first: Check
-    second: Check
+    Parameters
+    ----------
+    *checks : callable
+        The check of each.
+    """
 
-    def __call__(self, name: str, value: Any) -> tuple[float, float]:
-        """Return ``value`` as a pair of floats."""
+    def __init__(self, *checks: Check) -> None:
+        self.checks = checks
+
+    def __call__(self, name: str, value: Any) -> tuple[Any, ...]:
+        """Return ``value`` as a tuple."""
         is_ordered = isinstance(value, (tuple, list)) or getattr(value, "ndim", 0) > 0
-        if not is_ordered or len(value) != 2:
-            raise TypeError(f"{name} must be a pair of numbers, got {value!r}")
-        return self.first(f"{name}[0]", value[0]), self.second(f"{name}[1]", value[1])
+        if not is_ordered or len(value) != len(self.checks):
+            what = {2: "a pair of numbers", 3: "three numbers"}[len(self.checks)]
+            raise TypeError(f"{name} must be {what}, got {value!r}")
+        return tuple(check(f"{name}[{i}]", value[i]) for i, check in enumerate(self.checks))
 
 
 def integer(low: int) -> Check:
@@ -240,7 +250,9 @@ LR = Number("learning rate", low=0)
 EPS = Number("epsilon value", low=0)
 WEIGHT_DECAY = Number("weight_decay value", low=0)
 MOMENTUM = Number("momentum value", low=0)
-BETAS = Pair(Number("beta parameter at index 0", low=0, below=1), Number("beta parameter at index 1", low=0, below=1))
+_BETA, _BETA2, _BETA3 = (Number(f"beta parameter at index {i}", low=0, below=1) for i in range(3))
+BETAS = Several(_BETA, _BETA2)
+THREE_BETAS = Several(_BETA, _BETA2, _BETA3)
 
 COMMON: dict[str, tuple[Check, Any]] = {
     "maximize": (flag, False),

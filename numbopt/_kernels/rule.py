@@ -14,6 +14,7 @@ from numbopt._kernels.specialise import specialise
 RULE: Any
 STATE_OF: Any
 BOUNDS: Any
+KEPT_INSIDE: Any
 
 
 class CommonScalars(NamedTuple):
@@ -44,6 +45,8 @@ class Rule(NamedTuple):
     """Names of the state arrays, in the order of the tuple ``state``."""
     scalars: tuple[str, ...] = ()
     """Names of the scalars in ``h``, in the order in which `advance` gives them."""
+    first_inside: bool = False
+    """Whether the first state array is a point, too, that bounds of the parameter hold for."""
 
     def __call__(self, p: Any, g: Any, state: tuple[Any, ...], h: Any) -> Any:
         """Compute one element in plain Python."""
@@ -99,13 +102,14 @@ class Rule(NamedTuple):
             "COLUMNS": tuple(range(2, 4 + len(self.state) + 2 * bound_arrays)),  # of the arrays in a row of a table
             "STATE_OF": _all_before_bounds if bound_arrays else _all_after_gradient,
             "BOUNDS": _bounds_of_element if bound_arrays else _bounds_of_all,
+            "KEPT_INSIDE": _first_inside if self.first_inside else _as_it_is,
         }
 
 
 MAX_STATE_ARRAYS = 4
 
 
-def rule(*, state: str = "", scalars: str = "") -> Callable[[Callable[..., Any]], Rule]:
+def rule(*, state: str = "", scalars: str = "", first_inside: bool = False) -> Callable[[Callable[..., Any]], Rule]:
     """Return a decorator that makes a `Rule` of a formula.
 
     Parameters
@@ -114,6 +118,8 @@ def rule(*, state: str = "", scalars: str = "") -> Callable[[Callable[..., Any]]
         Names of the state arrays, separated by spaces.
     scalars : str
         Names of the scalars in ``h``, in the order in which `advance` gives them.
+    first_inside : bool
+        Whether the first state array is a point, too, that bounds of the parameter hold for.
 
     Examples
     --------
@@ -129,7 +135,7 @@ def rule(*, state: str = "", scalars: str = "") -> Callable[[Callable[..., Any]]
     >>> heavy_ball(1.0, 0.5, (0.0,), SimpleNamespace(momentum=0.9, lr=0.5))
     (0.75, (-0.25,))
     """
-    return lambda function: Rule(function, tuple(state.split()), tuple(scalars.split()))
+    return lambda function: Rule(function, tuple(state.split()), tuple(scalars.split()), first_inside)
 
 
 # ---- what the loops of the CPU and of CUDA do with a lane: one element of each array, (param, grad, *state, *bounds)
@@ -148,8 +154,20 @@ def update_lane(lane, scale, h):
         g = g + h.l2 * lane[0]
     p, state = RULE(h.shrink * lane[0], g, STATE_OF(lane), h)
     lower, upper = BOUNDS(lane, h)
+    return (_inside(p, lower, upper),) + KEPT_INSIDE(state, lower, upper)
+
+
+def _inside(p, lower, upper):
     p = lower if p < lower else p
-    return (upper if p > upper else p,) + state
+    return upper if p > upper else p
+
+
+def _as_it_is(state, lower, upper):
+    return state
+
+
+def _first_inside(state, lower, upper):
+    return (_inside(state[0], lower, upper),) + state[1:]
 
 
 def _all_after_gradient(lane):

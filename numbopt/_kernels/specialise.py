@@ -272,7 +272,7 @@ def _hash_options(options: Mapping[str, Any], digest: Any) -> None:
 
 def _hash_value(value: Any, bindings: Mapping[str, Any], digest: Any, seen: dict[types.FunctionType, int]) -> bool:
     if make_intrinsic := getattr(value, INTRINSIC, None):
-        make_intrinsic()  # after which its globals are complete
+        value = make_intrinsic()
     if _is_whole(value):
         digest.update(value.py_func.__name__.encode())
         return True

@@ -36,8 +36,8 @@ class Algorithm(Protocol):
     def initial_clock(self, options: Any, /) -> Clock:
         """Return the clock of a parameter before its first step."""
 
-    def initial_state(self, options: Any, /) -> Mapping[str, float]:
-        """Return what state arrays are filled with before the first step, where that is not zero."""
+    def initial_state(self, options: Any, /) -> Mapping[str, float | str]:
+        """Return what state arrays begin with where that is not zero; "parameter" stands for a copy of it."""
 
     def advance(self, options: Any, clock: Any, /) -> tuple[Any, tuple[float, ...]]:
         """Return the clock after a step and the scalars of that step."""
@@ -162,11 +162,14 @@ class Tables:
                 calls += table.calls(lines, values)
         return calls
 
-    def _fill(self, positions: list[int], values: Mapping[str, float]) -> None:
+    def _fill(self, positions: list[int], values: Mapping[str, float | str]) -> None:
         """Prepare the state of parameters that get their first gradient."""
         for position in positions:
             state = self._entries[position].state
             for name, value in values.items():
+                if isinstance(value, str):
+                    copy_values(state[name], self._entries[position].parameter.array)
+                    continue
                 start = complex(value, value) if state[name].dtype.kind == "c" else value
                 copy_values(state[name], np.full(state[name].shape, start, state[name].dtype))
 

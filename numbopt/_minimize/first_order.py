@@ -13,6 +13,7 @@ from numbopt._minimize import outcomes
 from numbopt._minimize.outcomes import Outcome
 from numbopt._minimize.problem import Problem
 from numbopt.elementwise import ElementwiseOptimizer
+from numbopt.two_points import TwoPoints
 
 STOPS: dict[str, Any] = {
     "gtol": 1e-5,
@@ -45,6 +46,7 @@ def minimize_first_order(
     lower, upper = problem.bounds or (np.full_like(problem.start, -np.inf), np.full_like(problem.start, np.inf))
     x = np.clip(problem.start, lower, upper)
     opt = cls([x], bounds=problem.bounds, **hyper)
+    others = 1 + isinstance(opt, TwoPoints)  # evaluations beside those after steps
     start = time.monotonic()
     value, gradient = problem.evaluate(x)
     best, best_x, best_g = value, x.copy(), gradient.copy()
@@ -66,7 +68,7 @@ def minimize_first_order(
             )
         if iterations >= maxiter:
             return outcomes.MAX_ITERATIONS
-        if iterations + 1 + problem.differences >= maxfun:
+        if iterations + others + problem.differences >= maxfun:
             return outcomes.MAX_EVALUATIONS
         if maxtime is not None and time.monotonic() - start >= maxtime:
             return Outcome(outcomes.LIMIT, "The time reached maxtime.")
@@ -87,4 +89,9 @@ def minimize_first_order(
             except StopIteration:
                 outcome = outcomes.STOPPED_BY_CALLBACK
                 break
-    return outcome.result(x=best_x, fun=best, jac=best_g, nit=iterations, njev=iterations + 1)
+    if isinstance(opt, TwoPoints) and judged == judged:
+        opt.eval()
+        value, gradient = problem.evaluate(x)
+        if judge(value, x, gradient, best, best_x, best_g, lower, upper) >= 0:
+            best = value
+    return outcome.result(x=best_x, fun=best, jac=best_g, nit=iterations, njev=iterations + others)

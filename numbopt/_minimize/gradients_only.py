@@ -13,6 +13,7 @@ from numbopt._minimize.outcomes import Outcome
 from numbopt._minimize.problem import Problem, flat
 from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.options import as_float
+from numbopt.two_points import TwoPoints
 
 STOPS: dict[str, Any] = {"gtol": 0.0, "xtol": 0.0, "maxiter": 1000, "maxtime": None, "disp": False}
 """Options of the loop and their defaults; the hyper-parameters of the optimizer come on top."""
@@ -65,6 +66,8 @@ def minimize_by_gradients(
         if options["maxtime"] is not None and time.monotonic() - start >= options["maxtime"]:
             outcome = Outcome(outcomes.LIMIT, "The time reached maxtime.")
             break
+    if isinstance(opt, TwoPoints):
+        opt.eval()
     return outcome.result(x=x, fun=math.nan, jac=gradient, nit=iterations, njev=iterations)
 
 

@@ -9,3 +9,8 @@ def larger(a, b):
 def weighted(old, new, weight_old, weight_new):
     """Return the mean of two numbers with weights that sum to one: exactly ``new`` for a ``weight_old`` of zero."""
     return weight_old * old + weight_new * new
+
+
+def signed(size, x):
+    """Return ``size * sign(x)``: 0 for 0, NaN for NaN."""
+    return size if x > 0 else -size if x < 0 else x

@@ -88,7 +88,7 @@ class Adagrad(ElementwiseOptimizer):
         super().__init__(params, defaults | start, **common)
 
     @classmethod
-    def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float | str]:
         """Return the sum to start from."""
         return {"sum": options["initial_accumulator_value"]}
 

@@ -64,6 +64,7 @@ class ASGD(ElementwiseOptimizer):
     """
 
     rule = asgd
+    depends_on_parameters = True
     clock_names = ("step", "eta", "mu")
     options: ClassVar = dict(
         lr=LR,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Unpack
 from numbopt._kernels.rule import rule
 from numbopt.elementwise import AllFlags, Clock, ElementwiseOptimizer
 from numbopt.functional import LAZY
-from numbopt.options import LR, Number, Options, Pair
+from numbopt.options import LR, Number, Options, Several
 
 
 @rule(state="prev step_size", scalars="eta_minus eta_plus smallest largest zero one")
@@ -71,8 +71,8 @@ class Rprop(ElementwiseOptimizer):
     torch_flags = ("capturable", "foreach", "maximize", "differentiable")
     options: ClassVar = dict(
         lr=LR,
-        etas=Pair(Number("eta values"), Number("eta values")),
-        step_sizes=Pair(Number("smallest step size", low=0), Number("largest step size", low=0, finite=False)),
+        etas=Several(Number("eta values"), Number("eta values")),
+        step_sizes=Several(Number("smallest step size", low=0), Number("largest step size", low=0, finite=False)),
     )
 
     def __init__(
@@ -95,7 +95,7 @@ class Rprop(ElementwiseOptimizer):
             raise ValueError(f"Invalid step sizes: {smallest}, {largest} (step_sizes must be smallest <= largest)")
 
     @classmethod
-    def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float | str]:
         """Return the step size to start from."""
         return {"step_size": options["lr"]}
 

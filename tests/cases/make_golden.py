@@ -1,6 +1,7 @@
-"""Write the golden trajectories: what torch's optimizers do to the problem, for every case.
+"""Write the golden trajectories: what torch's optimizers, and those of other packages, do to the problem.
 
-Run by hand, with the supported version of torch: `python tests/cases/make_golden.py`.
+Run by hand, with the supported version of torch, `python tests/cases/make_golden.py`, or for some classes,
+`python tests/cases/make_golden.py Lion Yogi`, with the packages that `support.reference_runs` names.
 """
 
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.reference_runs import ReferenceRun
 from support.torch_runs import SUPPORTED_TORCH, TorchRun, torch_closure
 from support.trajectory import GROUPINGS, follow
 
@@ -23,9 +25,10 @@ FOLDER = Path(__file__).parent / "golden"
 
 def golden_record(case, dtype):
     """The records of one case, indexed by grouping and pattern of gradients."""
+    run_class = TorchRun if case.is_torchs else ReferenceRun
     return np.stack(
         [
-            np.stack([follow(TorchRun(case, dtype, grouping), dtype, pattern) for pattern in problem.PATTERNS])
+            np.stack([follow(run_class(case, dtype, grouping), dtype, pattern) for pattern in problem.PATTERNS])
             for grouping in GROUPINGS
         ]
     )
@@ -57,10 +60,14 @@ def main():
     if not torch.__version__.startswith(SUPPORTED_TORCH):
         raise SystemExit(f"needs torch {SUPPORTED_TORCH}, found {torch.__version__}")
     FOLDER.mkdir(exist_ok=True)
+    classes = sys.argv[1:] or [*{case.cls: None for case in CASES}, "LBFGS"]
     for cls, cases in groupby(CASES, key=lambda case: case.cls):
+        if cls not in classes:
+            continue
         records = {f"{case.name}/{dtype}": golden_record(case, dtype) for case in cases for dtype in DTYPES}
         np.savez_compressed(FOLDER / f"{cls}.npz", **records)
-    np.savez_compressed(FOLDER / "LBFGS.npz", **closure_records())
+    if "LBFGS" in classes:
+        np.savez_compressed(FOLDER / "LBFGS.npz", **closure_records())
 
 
 if __name__ == "__main__":

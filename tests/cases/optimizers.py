@@ -29,6 +29,8 @@ class Case:
     moves_without_gradient: bool
     # (rtol, atol) against torch for float64 and complex128.
     double_tolerance: tuple[float, float]
+    # torch has the class.
+    is_torchs: bool
 
     @property
     def id(self) -> str:
@@ -46,13 +48,14 @@ def _case(
     second_group=None,
     moves_without_gradient=None,
     double_tolerance=_DOUBLE,
+    is_torchs=True,
     **options,
 ):
     if second_group is None:
         second_group = {"lr": 0.05, "weight_decay": 0.05}
     if moves_without_gradient is None:
         moves_without_gradient = options.get("weight_decay", 0) != 0
-    return Case(cls, name, options, second_group, moves_without_gradient, double_tolerance)
+    return Case(cls, name, options, second_group, moves_without_gradient, double_tolerance, is_torchs)
 
 
 _sgd = partial(_case, "SGD")
@@ -69,6 +72,19 @@ _rmsprop = partial(_case, "RMSprop")
 _rprop = partial(_case, "Rprop", second_group={"lr": 0.05})
 # `lambd` decays by default.
 _asgd = partial(_case, "ASGD", moves_without_gradient=True, double_tolerance=_DOUBLE_WITH_SINGLE_CLOCK)
+
+# Those that torch does not have.
+_own = partial(_case, is_torchs=False)
+_lion = partial(_own, "Lion")
+_adabelief = partial(_own, "AdaBelief")
+# Begins with a momentum.
+_yogi = partial(_own, "Yogi", moves_without_gradient=True)
+_ademamix = partial(_own, "AdEMAMix")
+_adopt = partial(_own, "ADOPT")
+_adan = partial(_own, "Adan")
+_madgrad = partial(_own, "MADGRAD")
+_adamw_schedule_free = partial(_own, "AdamWScheduleFree")
+_sgd_schedule_free = partial(_own, "SGDScheduleFree")
 
 # Each block begins with the rows of torch's own test grid.
 CASES = (
@@ -179,6 +195,28 @@ CASES = (
     # Beyond torch's grid: averaging sets in.
     _asgd("averaged", lr=0.1, lambd=0.5, t0=5),
     _asgd("averaged-decay-maximize", lr=0.1, lambd=0.3, alpha=0.5, t0=3, weight_decay=0.1, maximize=True),
+    # Beyond torch.
+    _lion("default", lr=0.01),
+    _lion("decay-maximize", lr=0.02, betas=(0.8, 0.95), weight_decay=0.1, maximize=True),
+    _adabelief("default"),
+    _adabelief("decay-maximize", lr=0.01, betas=(0.8, 0.95), eps=1e-8, weight_decay=0.1, maximize=True),
+    _yogi("default"),
+    _yogi("decay-maximize", lr=0.05, betas=(0.8, 0.9), eps=1e-2, weight_decay=0.1, maximize=True),
+    _yogi("initial", initial_accumulator_value=0.1),
+    _ademamix("default"),
+    _ademamix("warm-up", lr=0.01, betas=(0.8, 0.95, 0.999), t_alpha_beta3=15),
+    _ademamix("decay-maximize", lr=0.01, alpha=2.0, weight_decay=0.1, maximize=True),
+    _adopt("default", lr=0.01),
+    _adopt("decay-maximize", lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, maximize=True),
+    _adan("default"),
+    _adan("decay-maximize", lr=0.01, betas=(0.9, 0.8, 0.95), weight_decay=0.1, maximize=True),
+    _madgrad("default"),
+    _madgrad("decay-maximize", lr=0.05, momentum=0.5, weight_decay=0.1, maximize=True),
+    _adamw_schedule_free("default"),
+    _adamw_schedule_free("warm-up", lr=0.01, betas=(0.8, 0.95), warmup_steps=5, r=0.5, weight_lr_power=1.0),
+    _adamw_schedule_free("decay-maximize", lr=0.01, weight_decay=0.1, maximize=True),
+    _sgd_schedule_free("default", lr=0.1),
+    _sgd_schedule_free("decay-maximize", lr=0.1, momentum=0.8, weight_decay=0.1, warmup_steps=5, maximize=True),
 )
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from support.ptx.interpreter import Memory, parse, run
-from support.rules import RULES, InPython, careless, each_rule
+from support.rules import RULES, InPython, beginning, careless, each_rule
 
 pytest.importorskip("numba_cuda")
 from numbopt._kernels.cuda import reductions, rows
@@ -78,7 +78,7 @@ class Run:
         start = self.cls.initial_state(self.options)
         for row in self.table.rows:
             for name in rule.state:
-                row[name][:] = start.get(name, 0)
+                row[name][:] = beginning(start.get(name, 0), row["param"])
         self.python = InPython(self.cls, self.options, self.table.column("param").astype(np.float64))
 
     def step(self, factor=NO_FACTOR, python_factor=1.0, lower=-np.inf, upper=np.inf, **launch_options):

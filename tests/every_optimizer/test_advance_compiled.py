@@ -2,15 +2,16 @@
 
 import functools
 
-import numba
 import pytest
 from cases.optimizers import CASES
 from support.rules import options_of
 
+from numbopt._kernels.specialise import specialise
+
 
 @functools.cache
 def compiled(advance):
-    return numba.njit(advance)
+    return specialise(advance, {}, cached=False)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

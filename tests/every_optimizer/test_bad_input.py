@@ -10,9 +10,10 @@ from cases.optimizers import CASES
 
 import numbopt
 from numbopt import Parameter
-from numbopt.options import Number, flag
+from numbopt.options import Number, Several, flag
 
 CLASSES = sorted({case.cls for case in CASES})
+TORCHS = sorted({case.cls for case in CASES if case.is_torchs})
 NEXT_TO_ANYTHING = "some parameters appear in more than one parameter group"
 
 
@@ -581,11 +582,24 @@ WRONG_OPTIONS = [
         if "eps" in getattr(numbopt, cls).options
     ],
     *[
-        (cls, {"betas": betas}, f"Invalid beta parameter at index {index}: {re.escape(str(betas[index]))}")
+        (
+            cls,
+            {"betas": betas + ((0.5,) if count == 3 else ())},
+            f"Invalid beta parameter at index {index}: {re.escape(str(betas[index]))}",
+        )
         for cls in CLASSES
         if "betas" in getattr(numbopt, cls).options
-        for betas, index in (((1.0, 0.0), 0), ((0.0, 1.0), 1), ((-0.1, 0.9), 0), ((0.9, 1.5), 1))
+        for count in [len(getattr(numbopt, cls).options["betas"].checks)]
+        for betas, index in (((1.0, 0.0), 0), ((0.5, 1.0), 1), ((-0.1, 0.9), 0), ((0.9, 1.5), 1))
     ],
+    *[(cls, {"betas": (0.5, 0.5, 1.0)}, "Invalid beta parameter at index 2") for cls in ("AdEMAMix", "Adan")],
+    *[(cls, {"warmup_steps": 0.5}, "Invalid warmup_steps") for cls in ("AdamWScheduleFree", "SGDScheduleFree")],
+    ("AdEMAMix", {"alpha": -1.0}, "Invalid alpha value"),
+    ("AdEMAMix", {"betas": (0.0, 0.9, 0.9), "t_alpha_beta3": 9}, "t_alpha_beta3 needs"),
+    ("AdamWScheduleFree", {"betas": (0.0, 0.9)}, "must be a finite number > 0"),
+    ("SGDScheduleFree", {"momentum": 0.0}, "must be a finite number > 0"),
+    ("MADGRAD", {"momentum": 1.0}, "Invalid momentum value"),
+    ("Yogi", {"initial_accumulator_value": -1}, "Invalid initial_accumulator_value value"),
     ("SGD", {"momentum": -0.5}, r"Invalid momentum value: -0\.5"),
     ("SGD", {"nesterov": True}, "Nesterov momentum requires a momentum and zero dampening"),
     ("SGD", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "Nesterov momentum requires a momentum and zero"),
@@ -636,7 +650,7 @@ def test_wrong_options_are_refused_with_the_message_of_torch(cls, options, messa
 
 NO_NUMBERS = ("0.1", None, True, np.bool_(True), 1j, [1], (1,), {}, np.array("a"), np.array([]), np.ones(2), Tensor())
 NO_FLAGS = ("yes", "", None, 2, -1, 0.5, np.nan, 1j, [], [True], np.ones(2, bool), np.array("a"), Tensor())
-NO_PAIRS = (0.5, None, "ab", b"ab", (), (0.5,), (0.5,) * 3, {0.5, 0.25}, {0.5: 1, 0.25: 2}, np.array(0.5), iter("ab"))
+NO_PAIRS = (0.5, None, "ab", b"ab", (), (0.5,), {0.5, 0.25}, {0.5: 1, 0.25: 2}, np.array(0.5), iter("ab"))
 
 
 def values_that_cannot_be(check):
@@ -646,10 +660,12 @@ def values_that_cannot_be(check):
     if isinstance(check, Number):
         infinite = (np.inf, -np.inf, np.float32(np.inf)) if check.finite else ()
         return (np.nan, np.float32(np.nan), np.array(np.nan), 10**400, *infinite, *NO_NUMBERS)
-    first, second = check.first, check.second
-    firsts = [(bad, 1.5) for bad in values_that_cannot_be(first)]
-    seconds = [(0.5, bad) for bad in values_that_cannot_be(second)]
-    return (*NO_PAIRS, *firsts, *seconds)
+    if not isinstance(check, Several):
+        return (np.nan, np.inf, 0.5, -1, *NO_NUMBERS)  # an integer
+    good, *others = (0.5, 1.5, 0.5)[: len(check.checks)]
+    firsts = [(bad, *others) for bad in values_that_cannot_be(check.checks[0])]
+    lasts = [(good, *others[:-1], bad) for bad in values_that_cannot_be(check.checks[-1])]
+    return (*NO_PAIRS, (0.5,) * (5 - len(check.checks)), *firsts, *lasts)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -671,7 +687,7 @@ def test_values_that_no_option_can_have(cls):
     assert_goes_on(optimizer)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", TORCHS)
 def test_differentiable_is_refused(cls):
     for optimizer, give in in_every_way(cls, {"differentiable": True}):
         with refused(ValueError, "differentiable=True is not supported", "leave it False", by=optimizer):

@@ -38,6 +38,15 @@ OPERATIONS = {
     "rmsprop_momentum": BOTH,
     "rmsprop_centered": BOTH,
     "rmsprop_centered_momentum": BOTH,
+    "lion": NEITHER,
+    "adabelief": BOTH,
+    "yogi": BOTH,
+    "ademamix": BOTH,
+    "adopt": BOTH,
+    "adan": BOTH,
+    "madgrad": DIVIDE,
+    "adamw_schedule_free": BOTH,
+    "sgd_schedule_free": NEITHER,
 }
 
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"_parameters", "clip_grad"},
     {"functional"},
     {"optimizer"},
-    {"elementwise", "vectorwise"},
+    {"elementwise", "vectorwise", "two_points"},
     {"algorithms", "lr_scheduler", "checkpoint", "compiling", "_minimize"},
     {"wrappers", "history"},
     {"__init__", "info", "accumulation", "averaging"},

@@ -56,6 +56,11 @@ class OfFourStates(numbopt.ElementwiseOptimizer):
         return (clock[0] + 1,), (0.75, o.lr)
 
 
+def beginning(value, values):
+    """What a state array begins with for a parameter with these values."""
+    return values.copy() if isinstance(value, str) else np.full_like(values, value)
+
+
 class InPython:
     """An optimizer of one flat array, written out: one element after the other, with NumPy's scalars."""
 
@@ -66,7 +71,7 @@ class InPython:
         self.function = FunctionType(function.__code__, {**function.__globals__, "math": SimpleNamespace(sqrt=np.sqrt)})
         self.values = values.copy()
         start = cls.initial_state(options)
-        self.states = {name: np.full_like(values, start.get(name, 0)) for name in self.rule.state}
+        self.states = {name: beginning(start.get(name, 0), values) for name in self.rule.state}
         self.clock = None
 
     def step(self, gradient):
@@ -85,8 +90,10 @@ class InPython:
 
     def common_scalars(self):
         sign = -1.0 if self.options["maximize"] else 1.0
-        decay = self.options.get("weight_decay", 0.0)
-        if self.cls.__name__ == "AdamW" or self.options.get("decoupled_weight_decay"):
+        decay, named = self.options.get("weight_decay", 0.0), self.options.get("decoupled_weight_decay")
+        if self.cls.weight_decay_in_rule:
+            return sign, 0.0, 1.0
+        if self.cls.__name__ == "AdamW" or self.cls.decoupled_weight_decay or named:
             return sign, 0.0, 1.0 - self.options["lr"] * decay
         return sign, decay, 1.0
 

@@ -4,6 +4,7 @@ from llvmlite import ir
 from numba import types
 
 from numbopt._devices import compiler
+from numbopt._kernels.cube_root import write_seed
 
 cuda = compiler.compiler()
 
@@ -74,6 +75,12 @@ load1, load4 = compiler.intrinsic(_loads(1)), compiler.intrinsic(_loads(4))
 """``load(addresses, index, like)``: a tuple for each lane, with a number of ``like``'s type from each array."""
 store1, store4 = compiler.intrinsic(_stores(1)), compiler.intrinsic(_stores(4))
 """``store(addresses, index, values)``: write what the like ``load`` returns."""
+
+
+@compiler.intrinsic
+def reciprocal_seed(typingctx, x):
+    """Return ``x ** (-1 / 3)`` to few digits."""
+    return x(x), lambda context, builder, signature, arguments: write_seed(builder, arguments[0])
 
 
 @compiler.intrinsic

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from numbopt._kernels.cuda.intrinsics import aligned, columns_at, cuda, load1, load4, store1, store4
+from numbopt._kernels.cuda.intrinsics import aligned, columns_at, cuda, load1, load4, reciprocal_seed, store1, store4
 from numbopt._kernels.cuda.kernel import FLOATS, Kernel
 from numbopt._kernels.rule import Rule, update_lane
 
@@ -50,6 +50,6 @@ def update_lanes(lanes, scale, h):
 @functools.cache
 def update_kernel(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool = False) -> Kernel:
     """Return the kernel that applies ``rule``: rows, stride, address of a factor or 0, all scalars."""
-    bindings = rule.bindings(bound_arrays)
+    bindings = rule.bindings(bound_arrays) | {"reciprocal_seed": reciprocal_seed}
     scalars = types.UniTuple(FLOATS[dtype], bindings["SCALAR_COUNT"])
     return Kernel(update, bindings, (types.int64, types.int64, types.int64, scalars))

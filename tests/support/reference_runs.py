@@ -1,0 +1,149 @@
+"""Runs of the reference implementations of algorithms that torch does not have.
+
+Needs `lion-pytorch prodigyopt schedulefree pytorch_optimizer optax` (and torch), in the versions of `VERSIONS`. An
+algorithm that treats each parameter for itself runs once for each parameter, so that a gradient of None skips it;
+complex parameters run as their real and imaginary parts.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from cases import problem
+
+VERSIONS = {
+    "lion-pytorch": "0.2.5",
+    "prodigyopt": "1.1.2",
+    "schedulefree": "1.4.1",
+    "pytorch_optimizer": "4.1.0",
+    "optax": "0.2.8",
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The class of a package whose optimizers are torch's."""
+
+    module: str
+    cls: str
+    states: tuple[str, ...]
+    """Names of state arrays that are numbopt's, too."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
+    """What makes the reference compute what numbopt does."""
+
+
+_MORE = "pytorch_optimizer"
+_DECOUPLED = {"weight_decouple": True}
+_LOOP = {"foreach": False}
+REFERENCES = {
+    "Lion": Reference("lion_pytorch", "Lion", ("exp_avg",)),
+    "AdaBelief": Reference(_MORE, "AdaBelief", ("exp_avg", "exp_avg_var"), options={**_DECOUPLED, "rectify": False}),
+    "Yogi": Reference(
+        _MORE, "Yogi", ("exp_avg", "exp_avg_sq"), {"initial_accumulator_value": "initial_accumulator"}, _DECOUPLED
+    ),
+    "AdEMAMix": Reference(_MORE, "AdEMAMix", ("exp_avg", "exp_avg_slow", "exp_avg_sq"), options=_DECOUPLED),
+    "Adan": Reference(_MORE, "Adan", ("exp_avg", "exp_avg_diff", "exp_avg_sq"), options={"weight_decouple": False}),
+    "MADGRAD": Reference(_MORE, "MADGRAD", ("grad_sum_sq", "s", "x0"), options={"lr": 0.01}),
+    "AdamWScheduleFree": Reference(
+        "schedulefree", "AdamWScheduleFree", ("z", "exp_avg_sq"), options={"foreach": False}
+    ),
+    "SGDScheduleFree": Reference("schedulefree", "SGDScheduleFree", ("z",), options=_LOOP),
+}
+
+
+class ReferenceRun:
+    """A run of one of the `REFERENCES`, or of optax."""
+
+    def __init__(self, case, dtype, grouping):
+        start = problem.starting_parameters(dtype)
+        self._dtype = dtype
+        options = [dict(case.options) for _ in start]
+        if grouping == "two groups":
+            for later in options[1:]:
+                later.update(case.second_group)
+        runs = {True: _TorchLike, False: _Optax}
+        self._runs = [
+            runs[case.cls in REFERENCES](case.cls, _real(array), dict(own))
+            for array, own in zip(start, options, strict=True)
+        ]
+        self._signs = [-1 if own.get("maximize") else 1 for own in options]
+
+    def step(self, gradients):
+        for run, sign, gradient in zip(self._runs, self._signs, gradients, strict=True):
+            if gradient is not None:
+                run.step(sign * _real(gradient))
+
+    def values(self):
+        return [self._as_before(run.value(), i) for i, run in enumerate(self._runs)]
+
+    def states(self):
+        return [
+            {name: self._as_before(array, i) for name, array in run.state().items()} for i, run in enumerate(self._runs)
+        ]
+
+    def _as_before(self, array, index):
+        array = np.ascontiguousarray(array)
+        return array.view(self._dtype).reshape(problem.SHAPES[index])
+
+
+def _real(array):
+    return array if array.dtype.kind != "c" else array.reshape(*array.shape, 1).view(array.real.dtype)
+
+
+class _TorchLike:
+    def __init__(self, cls, array, options):
+        import torch
+
+        reference = REFERENCES[cls]
+        options.pop("maximize", None)
+        options = {reference.renamed.get(name, name): value for name, value in options.items()}
+        if not options.get("t_alpha_beta3", True):
+            del options["t_alpha_beta3"]
+        make = getattr(importlib.import_module(reference.module), reference.cls)
+        self._torch, self._names = torch, reference.states
+        self._parameter = torch.nn.Parameter(torch.tensor(array))
+        self._optimizer = make([self._parameter], **{**reference.options, **options})
+        if hasattr(self._optimizer, "train"):
+            self._optimizer.train()
+
+    def step(self, gradient):
+        self._parameter.grad = self._torch.tensor(gradient)
+        self._optimizer.step()
+
+    def value(self):
+        return self._parameter.detach().numpy().copy()
+
+    def state(self):
+        state = self._optimizer.state[self._parameter]
+        return {name: state[name].numpy().copy() for name in self._names}
+
+
+class _Optax:
+    def __init__(self, cls, array, options):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        import optax
+
+        options.pop("maximize", None)
+        make = {"ADOPT": self._adopt}[cls]
+        self._optax, self._values, self._steps, self._decay = optax, jax.numpy.asarray(array), 0, 0.0
+        self._optimizer = make(**options)
+        self._state = self._optimizer.init(self._values)
+
+    def _adopt(self, lr=1e-3, betas=(0.9, 0.9999), eps=1e-6, weight_decay=0.0):
+        self._decay = lr * weight_decay  # which optax leaves to the user, and the paper to the steps after the first
+        return self._optax.contrib.adopt(lr, *betas, eps)
+
+    def step(self, gradient):
+        self._values = self._values * (1 - self._decay * (self._steps > 0))
+        self._steps += 1
+        updates, self._state = self._optimizer.update(gradient, self._state, self._values)
+        self._values = self._optax.apply_updates(self._values, updates)
+
+    def value(self):
+        return np.array(self._values)
+
+    def state(self):
+        return {}
