@@ -24,11 +24,16 @@ from numbopt.algorithms.adan import Adan
 from numbopt.algorithms.ademamix import AdEMAMix
 from numbopt.algorithms.adopt import ADOPT
 from numbopt.algorithms.asgd import ASGD
+from numbopt.algorithms.clipup import ClipUp
+from numbopt.algorithms.dog import DoG
+from numbopt.algorithms.lamb import LAMB
+from numbopt.algorithms.lars import LARS
 from numbopt.algorithms.lbfgs import LBFGS
 from numbopt.algorithms.lion import Lion
 from numbopt.algorithms.madgrad import MADGRAD
 from numbopt.algorithms.nadam import NAdam
 from numbopt.algorithms.nonlinear_cg import NonlinearCG
+from numbopt.algorithms.prodigy import Prodigy
 from numbopt.algorithms.radam import RAdam
 from numbopt.algorithms.rmsprop import RMSprop
 from numbopt.algorithms.rprop import Rprop
@@ -54,6 +59,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ADOPT",
     "ASGD",
+    "LAMB",
+    "LARS",
     "LBFGS",
     "MADGRAD",
     "SGD",
@@ -69,6 +76,8 @@ __all__ = [
     "Adan",
     "AveragedParameters",
     "CheckpointError",
+    "ClipUp",
+    "DoG",
     "ElementwiseOptimizer",
     "History",
     "Lion",
@@ -78,6 +87,7 @@ __all__ = [
     "Optimizer",
     "Pack",
     "Parameter",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",

@@ -162,6 +162,36 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
         """
         raise NotImplementedError
 
+    def over_all(self, o: Any, sums: Any) -> dict[str, float]:
+        """Return options that a step changes, for rules with terms; those of all groups change.
+
+        Parameters
+        ----------
+        o : named tuple
+            The options of the first group.
+        sums : named tuple
+            ``sums.size``, the number of real elements, and the sums that the rule names, over all parameters that have
+            a gradient.
+        """
+        return {}
+
+    @staticmethod
+    def combine(o: Any, clock: Clock, sums: Any, changed: Mapping[str, float]) -> tuple[float, ...]:
+        """Return the scalars in ``rule.found``, for rules with terms.
+
+        Parameters
+        ----------
+        o : named tuple
+            The options of the group.
+        clock : tuple
+            After the step.
+        sums : named tuple
+            As in `over_all`, over one parameter.
+        changed : dict
+            What `over_all` returned.
+        """
+        raise NotImplementedError
+
     @classmethod
     def clock_to_state(cls, clock: Clock) -> dict[str, Any] | None:
         """Return the clock as entries of a state, or None if there is no state yet."""
@@ -258,8 +288,10 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
                 self.skipped_steps += 1
                 self.step_count += 1
                 return loss
-            calls = tables.advancing(self, scale)
+            calls, changed = tables.advancing(self, scale, self._group_options and self._group_options[0].options)
             calls.append(self._counting())
+            if changed:
+                calls += [functools.partial(group.update, changed) for group in self.param_groups]
             run(calls)
             if self._has_projects:
                 for parameter, known, address in zip(

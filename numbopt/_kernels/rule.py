@@ -8,13 +8,16 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from numbopt._kernels.specialise import specialise
+import numpy as np
+
+from numbopt._kernels.specialise import compiled_with, specialise
 
 # Bound by `specialise`.
 RULE: Any
 STATE_OF: Any
 BOUNDS: Any
 KEPT_INSIDE: Any
+TERMS: Any
 
 
 class CommonScalars(NamedTuple):
@@ -47,6 +50,12 @@ class Rule(NamedTuple):
     """Names of the scalars in ``h``, in the order in which `advance` gives them."""
     first_inside: bool = False
     """Whether the first state array is a point, too, that bounds of the parameter hold for."""
+    terms: Callable[..., Any] | None = None
+    """Computes, from what the function gets, a tuple of numbers that are summed over a parameter before the step."""
+    sums: tuple[str, ...] = ()
+    """Names of these sums."""
+    found: tuple[str, ...] = ()
+    """Names of the scalars in ``h`` that follow from the sums, see `ElementwiseOptimizer.combine`; 0 for ``terms``."""
 
     def __call__(self, p: Any, g: Any, state: tuple[Any, ...], h: Any) -> Any:
         """Compute one element in plain Python."""
@@ -72,7 +81,7 @@ class Rule(NamedTuple):
     @property
     def scalar_names(self) -> tuple[str, ...]:
         """Names of all scalars that a launch takes: its own, then those of every rule."""
-        return *self.scalars, *CommonScalars._fields
+        return *self.scalars, *self.found, *CommonScalars._fields
 
     def bindings(self, bound_arrays: bool = False) -> dict[str, Any]:
         """Return the globals through which a loop reaches the rule.
@@ -91,25 +100,46 @@ class Rule(NamedTuple):
         for name in names:
             if not name.isidentifier() or keyword.iskeyword(name) or names.count(name) > 1:
                 raise ValueError(
-                    f"scalars must be distinct identifiers other than {CommonScalars._fields}, got {self.scalars}"
+                    f"scalars must be distinct identifiers other than {CommonScalars._fields}, got "
+                    f"{self.scalars + self.found}"
                 )
         if len(self.state) > MAX_STATE_ARRAYS:
             raise ValueError(f"a rule has at most {MAX_STATE_ARRAYS} state arrays, got {self.state}")
+        if len(self.sums) > MAX_SUMS or bool(self.sums) != (self.terms is not None):
+            raise ValueError(f"a rule with terms names their sums, {MAX_SUMS} at most, got {self.sums}")
         return {
             "RULE": self.function,
             "SCALARS": namedtuple("SCALARS", names),
             "SCALAR_COUNT": len(names),
-            "COLUMNS": tuple(range(2, 4 + len(self.state) + 2 * bound_arrays)),  # of the arrays in a row of a table
+            "COLUMNS": self.columns(bound_arrays),
             "STATE_OF": _all_before_bounds if bound_arrays else _all_after_gradient,
             "BOUNDS": _bounds_of_element if bound_arrays else _bounds_of_all,
             "KEPT_INSIDE": _first_inside if self.first_inside else _as_it_is,
+            "TERMS": self.terms,
+            "ADDED": (None, _added1, _added2, _added3)[len(self.sums)],
+            "ZEROS": (0.0,) * len(self.sums),
+            "SUM_COUNT": len(self.sums),
+            "PARTIAL_COLUMN": self.columns(bound_arrays)[-1] + 1,
         }
+
+    def columns(self, bound_arrays: bool) -> tuple[int, ...]:
+        """Return the columns of the arrays in a row of a table; where there are sums, theirs is the next one."""
+        return tuple(range(2, 4 + len(self.state) + 2 * bound_arrays))
 
 
 MAX_STATE_ARRAYS = 4
+MAX_SUMS = 3
 
 
-def rule(*, state: str = "", scalars: str = "", first_inside: bool = False) -> Callable[[Callable[..., Any]], Rule]:
+def rule(
+    *,
+    state: str = "",
+    scalars: str = "",
+    first_inside: bool = False,
+    terms: Callable[..., Any] | None = None,
+    sums: str = "",
+    found: str = "",
+) -> Callable[[Callable[..., Any]], Rule]:
     """Return a decorator that makes a `Rule` of a formula.
 
     Parameters
@@ -120,6 +150,13 @@ def rule(*, state: str = "", scalars: str = "", first_inside: bool = False) -> C
         Names of the scalars in ``h``, in the order in which `advance` gives them.
     first_inside : bool
         Whether the first state array is a point, too, that bounds of the parameter hold for.
+    terms : callable, optional
+        For algorithms that need numbers of a whole parameter, such as its norm: a function of the same arguments that
+        returns a tuple of numbers, whose sums over the parameter are computed before the step.
+    sums : str
+        Names of these sums.
+    found : str
+        Names of further scalars in ``h``, those that `ElementwiseOptimizer.combine` makes of the sums.
 
     Examples
     --------
@@ -135,7 +172,8 @@ def rule(*, state: str = "", scalars: str = "", first_inside: bool = False) -> C
     >>> heavy_ball(1.0, 0.5, (0.0,), SimpleNamespace(momentum=0.9, lr=0.5))
     (0.75, (-0.25,))
     """
-    return lambda function: Rule(function, tuple(state.split()), tuple(scalars.split()), first_inside)
+    names = tuple(sums.split()), tuple(found.split())
+    return lambda function: Rule(function, tuple(state.split()), tuple(scalars.split()), first_inside, terms, *names)
 
 
 # ---- what the loops of the CPU and of CUDA do with a lane: one element of each array, (param, grad, *state, *bounds)
@@ -149,12 +187,37 @@ def update_lane(lane, scale, h):
     tuple
         What the loop writes, ``(param, *state)``.
     """
+    p, state = RULE(h.shrink * lane[0], _gradient(lane, scale, h), STATE_OF(lane), h)
+    lower, upper = BOUNDS(lane, h)
+    return (_inside(p, lower, upper),) + KEPT_INSIDE(state, lower, upper)
+
+
+def terms_of_lane(lane, scale, h):
+    """Return the terms of a lane, from what the rule will get."""
+    return TERMS(h.shrink * lane[0], _gradient(lane, scale, h), STATE_OF(lane), h)
+
+
+def _gradient(lane, scale, h):
     g = scale * lane[1]
     if h.l2:  # 0 * infinity would be NaN
         g = g + h.l2 * lane[0]
-    p, state = RULE(h.shrink * lane[0], g, STATE_OF(lane), h)
-    lower, upper = BOUNDS(lane, h)
-    return (_inside(p, lower, upper),) + KEPT_INSIDE(state, lower, upper)
+    return g
+
+
+@compiled_with(inline="always")  # so that sums on the CPU are compiled with the options of their loop
+def _added1(total, terms):
+    return (total[0] + np.float64(terms[0]),)
+
+
+@compiled_with(inline="always")
+def _added2(total, terms):
+    return total[0] + np.float64(terms[0]), total[1] + np.float64(terms[1])
+
+
+@compiled_with(inline="always")
+def _added3(total, terms):
+    a, b, c = np.float64(terms[0]), np.float64(terms[1]), np.float64(terms[2])
+    return total[0] + a, total[1] + b, total[2] + c
 
 
 def _inside(p, lower, upper):

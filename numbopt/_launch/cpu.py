@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numbopt._devices.arrays import address_of
-from numbopt._kernels.cpu.rows import PROGRESS_LINE, loop_around, sharing, squares_loop
+from numbopt._kernels.cpu.rows import PROGRESS_LINE, loop_around, sharing, squares_loop, sums_loop_around
 from numbopt._kernels.rule import Rule
 from numbopt._kernels.specialise import address, entry_point
 from numbopt._launch.blocks import Integers, equal_chunks, work_of
@@ -71,12 +71,23 @@ class Update(Launch):
         super().__init__(loop_around(rule, bound_arrays), rows, scalars)
         self._rows, self._dtype = rows, scalars.dtype
         self._squares: SquareSum | None = None
+        if rule.terms is not None:
+            self._partials = np.zeros((len(rows), len(rule.sums)))
+            rows[:, -1] = address_of(self._partials) + self._partials.strides[0] * np.arange(len(rows))
+            self._summing = Launch(sums_loop_around(rule, bound_arrays), rows, scalars)
 
     @staticmethod
     def compile_ahead(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
         """Compile whatever tables of this kind may run."""
         compile_ahead(loop_around(rule, bound_arrays), dtype)
         compile_ahead(squares_loop(), dtype)
+        if rule.terms is not None:
+            compile_ahead(sums_loop_around(rule, bound_arrays), dtype)
+
+    def partial_sums(self) -> np.ndarray[Any, Any]:
+        """Return the sums of the terms of the rule over each row."""
+        run(self._summing.calls())
+        return self._partials
 
     def gradients_changed(self) -> None:
         """Do nothing: the kernel reads the rows themselves."""

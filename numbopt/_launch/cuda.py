@@ -99,11 +99,13 @@ class DeviceLaunch:
         self._words = np.zeros((len(scalars), 3), np.int64)
         self._words[:, 0] = self._rows.address + 8 * first[:-1]
         self._words[:, 1] = self._rows.stride
-        self._lines = [
-            Call(kernel, count, words, line)
-            for count, words, line in zip(np.diff(first).tolist(), self._words, scalars, strict=True)
-            if count
-        ]
+        self._blocks, self._scalars = np.diff(first).tolist(), scalars
+        self._lines = self._calls_of(kernel)
+
+    def _calls_of(self, kernel: "Kernel") -> list[Call]:
+        """Return the launches of a kernel that takes the arguments of `update_kernel`, one for each line with rows."""
+        lines = zip(self._blocks, self._words, self._scalars, strict=True)
+        return [Call(kernel, count, words, line) for count, words, line in lines if count]
 
     def calls(self) -> Calls:
         """Return the calls that do the launches, none where there are no rows."""
@@ -120,15 +122,33 @@ class Update(DeviceLaunch):
     def __init__(self, rule: Rule, bound_arrays: bool, rows: Integers, scalars: np.ndarray[Any, Any]) -> None:
         from numbopt._kernels.cuda.rows import update_kernel
 
+        if rule.terms is not None:
+            self._partials = np.zeros((len(rows), len(rule.sums)))
+            self._partials_there = driver.device().allocate(self._partials.nbytes)
+            rows[:, -1] = self._partials_there.address + self._partials.strides[0] * np.arange(len(rows))
         super().__init__(update_kernel(rule, scalars.dtype, bound_arrays), rows, scalars)
+        if rule.terms is not None:
+            from numbopt._kernels.cuda.reductions import terms_kernel
+
+            self._summing = self._calls_of(terms_kernel(rule, scalars.dtype, bound_arrays))
+
+    def partial_sums(self) -> np.ndarray[Any, Any]:
+        """Return the sums of the terms of the rule over each row; waits for them."""
+        self._words[:, 2] = self._factor
+        run([call for line in self._summing for call in line.calls()])
+        driver.device().download(self._partials, self._partials_there.address)
+        return self._partials
 
     @staticmethod
     def compile_ahead(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool) -> None:
         """Compile and load whatever tables of this kind may run."""
-        from numbopt._kernels.cuda.reductions import clip_kernel, squares_kernel, sum_kernel
+        from numbopt._kernels.cuda.reductions import clip_kernel, squares_kernel, sum_kernel, terms_kernel
         from numbopt._kernels.cuda.rows import update_kernel
 
-        for kernel in (update_kernel(rule, dtype, bound_arrays), squares_kernel(dtype), sum_kernel(), clip_kernel()):
+        kernels = [update_kernel(rule, dtype, bound_arrays), squares_kernel(dtype), sum_kernel(), clip_kernel()]
+        if rule.terms is not None:
+            kernels.append(terms_kernel(rule, dtype, bound_arrays))
+        for kernel in kernels:
             _ = kernel.loaded
 
     def gradients_changed(self) -> None:

@@ -4,6 +4,7 @@ import functools
 import math
 import operator
 import struct
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -41,6 +42,9 @@ class Update(Protocol):
 
     def calls(self) -> Calls:
         """Return the calls that do the launch."""
+
+    def partial_sums(self) -> np.ndarray[Any, Any]:
+        """Return the sums of the terms of the rule over each row, shape (r, sums); for rules that have terms."""
 
     def gradients_changed(self) -> None:
         """Take notice of other gradients in the rows."""
@@ -122,6 +126,8 @@ class Table:
         params = np.array([member.param for member in members])
         arrays = np.array([member.arrays for member in members], np.int64).reshape(len(members), -1)
         self._all_rows = self._blocks.rows(params, np.zeros_like(params), *arrays.T, itemsize=kind.dtype.itemsize)
+        if kind.rule.terms is not None:  # one column more, for the addresses of partial sums
+            self._all_rows = np.pad(self._all_rows, ((0, 0), (0, 1)))
         self._line_of = np.arange(len(members))
         self.lines: list[tuple[Any, Any]] = []
         self._next_lines: list[tuple[Any, Any]] = []
@@ -169,13 +175,15 @@ class Table:
         # A line splits where only some of its parameters have a gradient. Lines merge where their clocks have met.
         old = self.lines + self._idle_lines
         key_of = self._line_of + len(old) * ~has_gradient
-        lines: dict[tuple[bool, Any, Any], int] = {}
+        # Parameters that have scalars of their own are not on one line.
+        apart = self.kind.rule.terms is not None
+        lines: dict[tuple[bool, Any, Any, int], int] = {}
         new_of_key = np.zeros(2 * len(old), np.int64)
         for key in np.flatnonzero(np.bincount(key_of)).tolist():  # in order: lines with gradients come first
             idle, line = divmod(key, len(old))
-            new_of_key[key] = lines.setdefault((bool(idle), *old[line]), len(lines))
-        active_lines = [(group, clock) for idle, group, clock in lines if not idle]
-        idle_lines = [(group, clock) for idle, group, clock in lines if idle]
+            new_of_key[key] = lines.setdefault((bool(idle), *old[line], apart * line), len(lines))
+        active_lines = [(group, clock) for idle, group, clock, _ in lines if not idle]
+        idle_lines = [(group, clock) for idle, group, clock, _ in lines if idle]
         following: list[tuple[Any, Any]] = []
         replace, line_of = functools.partial(operator.setitem, active_lines, _ALL, following), new_of_key[key_of]
         # No call in these lines: Ctrl-C cannot make the lines disagree with who is on them.
@@ -196,6 +204,18 @@ class Table:
         self.scalars: np.ndarray[Any, Any] = np.ndarray(shape, dtype, memory)
         self.launch = self.kind.update(self.kind.rule, self.kind.bound_arrays, rows, self.scalars)
 
+    def sums(self, values: list[float]) -> list[Any]:
+        """Return the sums of the terms of the rule for each line, with these scalars of all lines."""
+        self._write(values)
+        partial, make = self.launch.partial_sums(), sums_type(self.kind.rule.sums)
+        sums = np.zeros((len(self.lines), len(self.kind.rule.sums)))
+        line_of_row = self.target.rows[:, 1]
+        first = np.flatnonzero(np.diff(line_of_row, prepend=-1))  # of each line that has rows
+        if first.size:
+            sums[line_of_row[first]] = np.add.reduceat(partial, first, axis=0)
+        sizes = np.bincount(line_of_row, self.target.rows[:, 0], len(sums))
+        return [make(size, *of_line) for size, of_line in zip(sizes.tolist(), sums.tolist(), strict=True)]
+
     def calls(self, lines: list[tuple[Any, Any]], values: list[float]) -> Calls:
         """Return the calls that update all parameters that have a gradient, and replace `lines`.
 
@@ -206,14 +226,23 @@ class Table:
         values : list of float
             The scalars of all lines, one line after the other; written at once.
         """
+        self._write(values)
+        self._next_lines[:] = lines
+        return [*self.launch.calls(), self._replace_lines]
+
+    def _write(self, values: list[float]) -> None:
         try:
             self._write_scalars(*values)
         except OverflowError:
             raise ValueError(f"the options give a scalar too large for {self.kind.dtype}, one of {values}") from None
         except struct.error:
             raise ValueError(f"advance must return as many scalars as the rule names, got {values} in all") from None
-        self._next_lines[:] = lines
-        return [*self.launch.calls(), self._replace_lines]
+
+
+@functools.cache
+def sums_type(names: tuple[str, ...]) -> Any:
+    """Return the type of the sums over a parameter, or over all of them: its size in real numbers, and the sums."""
+    return namedtuple("Sums", ("size", *names))
 
 
 _ALL = slice(None)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.reference_runs import ReferenceRun
+from support.reference_runs import reference_run
 from support.torch_runs import SUPPORTED_TORCH, TorchRun, torch_closure
 from support.trajectory import GROUPINGS, follow
 
@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent / "golden"
 
 def golden_record(case, dtype):
     """The records of one case, indexed by grouping and pattern of gradients."""
-    run_class = TorchRun if case.is_torchs else ReferenceRun
+    run_class = TorchRun if case.is_torchs else reference_run
     return np.stack(
         [
             np.stack([follow(run_class(case, dtype, grouping), dtype, pattern) for pattern in problem.PATTERNS])

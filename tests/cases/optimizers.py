@@ -11,6 +11,8 @@ import numpy as np
 # hide a scalar rounded to single precision; a plain NumPy transcription of the formulas is within 1e-15 of torch.
 _SINGLE = (1.3e-6, 1e-5)
 _DOUBLE = (1e-12, 1e-12)
+# Where the reference sums over all parameters in single precision, and the next steps stand on the sum.
+_SINGLE_SUMS = (1e-4, 1e-3)
 # Where torch itself rounds a scalar to float32, whatever the parameters are.
 _DOUBLE_WITH_SINGLE_CLOCK = (1e-7, 1e-7)
 DTYPES = ("float32", "float64", "complex64", "complex128")
@@ -31,13 +33,16 @@ class Case:
     double_tolerance: tuple[float, float]
     # torch has the class.
     is_torchs: bool
+    # Its steps depend on sums over each "parameter" or over "all" parameters.
+    sums_over: str | None
 
     @property
     def id(self) -> str:
         return f"{self.cls}-{self.name}"
 
     def tolerance(self, dtype: str) -> dict[str, float]:
-        rtol, atol = self.double_tolerance if dtype in ("float64", "complex128") else _SINGLE
+        single = _SINGLE_SUMS if self.sums_over == "all" else _SINGLE
+        rtol, atol = self.double_tolerance if dtype in ("float64", "complex128") else single
         return {"rtol": rtol, "atol": atol}
 
 
@@ -49,13 +54,14 @@ def _case(
     moves_without_gradient=None,
     double_tolerance=_DOUBLE,
     is_torchs=True,
+    sums_over=None,
     **options,
 ):
     if second_group is None:
         second_group = {"lr": 0.05, "weight_decay": 0.05}
     if moves_without_gradient is None:
         moves_without_gradient = options.get("weight_decay", 0) != 0
-    return Case(cls, name, options, second_group, moves_without_gradient, double_tolerance, is_torchs)
+    return Case(cls, name, options, second_group, moves_without_gradient, double_tolerance, is_torchs, sums_over)
 
 
 _sgd = partial(_case, "SGD")
@@ -85,6 +91,12 @@ _adan = partial(_own, "Adan")
 _madgrad = partial(_own, "MADGRAD")
 _adamw_schedule_free = partial(_own, "AdamWScheduleFree")
 _sgd_schedule_free = partial(_own, "SGDScheduleFree")
+
+_lamb = partial(_own, "LAMB", sums_over="parameter")
+_lars = partial(_own, "LARS", sums_over="parameter")
+_clipup = partial(_own, "ClipUp", sums_over="parameter", second_group={"lr": 0.05})
+_dog = partial(_own, "DoG", sums_over="all", second_group={"lr": 0.5})
+_prodigy = partial(_own, "Prodigy", sums_over="all", second_group={"weight_decay": 0.05})
 
 # Each block begins with the rows of torch's own test grid.
 CASES = (
@@ -217,6 +229,19 @@ CASES = (
     _adamw_schedule_free("decay-maximize", lr=0.01, weight_decay=0.1, maximize=True),
     _sgd_schedule_free("default", lr=0.1),
     _sgd_schedule_free("decay-maximize", lr=0.1, momentum=0.8, weight_decay=0.1, warmup_steps=5, maximize=True),
+    _lamb("default", lr=0.01),
+    _lamb("decay-maximize", lr=0.02, betas=(0.8, 0.95), weight_decay=0.1, maximize=True),
+    _lars("default", lr=0.1),
+    _lars("nesterov-decay-maximize", lr=0.1, nesterov=True, weight_decay=0.1, trust_coefficient=0.01, maximize=True),
+    _clipup("default", lr=0.01, max_speed=0.02),
+    _clipup("maximize", lr=0.02, momentum=0.5, max_speed=0.03, maximize=True),
+    _dog("default", reps_rel=1e-3),
+    _dog("maximize", lr=0.5, reps_rel=1e-2, maximize=True),
+    _prodigy("default", d0=1e-3),
+    _prodigy("recommended", d0=1e-3, use_bias_correction=True, safeguard_warmup=True),
+    _prodigy("maximize", d0=1e-2, betas=(0.8, 0.95), growth_rate=1.5, maximize=True),
+    _prodigy("decay", moves_without_gradient=False, d0=1e-2, weight_decay=0.1),
+    _prodigy("coupled-decay", d0=1e-2, beta3=0.9, d_coef=0.5, weight_decay=0.1, decouple=False),
 )
 
 

@@ -412,7 +412,7 @@ def states_of(optimizer, position):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@for_every_case
+@pytest.mark.parametrize("case", [case for case in CASES if not case.sums_over], ids=lambda case: case.id)
 def test_numbers_that_are_not_finite_stay_visible_and_do_not_touch_their_neighbours(case, dtype):
     random = np.random.default_rng(11)
     start = [random.standard_normal(length).astype(dtype) for length, _ in SPOILED]
@@ -440,7 +440,18 @@ def test_numbers_that_are_not_finite_stay_visible_and_do_not_touch_their_neighbo
                     assert any(not np.isfinite(array[places]).any() for array in ours[1:])
 
 
-@for_every_class
+@pytest.mark.parametrize("cls", sorted({case.cls for case in CASES if case.sums_over}))
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_stay_visible_where_they_are_summed(cls, bad):
+    x = np.linspace(1, 2, 50)
+    optimizer = getattr(numbopt, cls)([x])
+    for gradient in (bad, 1.0, 1.0):
+        optimizer.step(grads=[np.where(np.arange(50) == 7, gradient, 1.0)])
+        assert not all(np.isfinite(array[7]) for array in (x, *states_of(optimizer, 0))) or cls == "DoG"
+    assert not np.isfinite(x[7])
+
+
+@pytest.mark.parametrize("cls", sorted({case.cls for case in CASES if not case.sums_over}))
 def test_a_parameter_that_is_not_finite_does_not_touch_its_neighbours(cls):
     x, y = np.ones(21), np.ones(21)
     y[[3, 20]] = np.nan, np.inf

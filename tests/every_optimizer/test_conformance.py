@@ -20,6 +20,8 @@ LATER_OPTIONS = ("foreach", "differentiable", "fused", "maximize", "capturable")
 
 for_every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 of_torch = pytest.mark.parametrize("cls", sorted({case.cls for case in CASES if case.is_torchs}))
+apart = pytest.mark.parametrize("case", [case for case in CASES if case.sums_over != "all"], ids=lambda case: case.id)
+without_sums = pytest.mark.parametrize("case", [case for case in CASES if not case.sums_over], ids=lambda case: case.id)
 for_every_class = pytest.mark.parametrize("cls", CLASSES)
 
 
@@ -191,7 +193,7 @@ def test_group_without_weight_decay_goes_in_the_right_direction(case):
     assert_went_in_the_right_direction(case, before, model.loss())
 
 
-@for_every_case
+@apart
 def test_group_with_vanishing_lr_stays_while_others_move(case):
     model = LinearModel()
     still = Parameter(np.random.default_rng(1).standard_normal((2, 2)))
@@ -293,7 +295,7 @@ def _same_as_real(array):
     return _real_view(array) if array.dtype.kind == "c" else array
 
 
-@for_every_case
+@without_sums  # whose order is that of the memory
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_complex_parameter_equals_its_real_view(case, dtype):
     start = _random_complex("start", dtype)
@@ -321,7 +323,7 @@ def _valley_gradient(x, y):
     return slopes.conj() * (value / abs(value))
 
 
-@for_every_case
+@without_sums  # which are over real and imaginary parts together
 def test_complex_parameter_equals_its_real_and_imaginary_parts(case):
     for dtype, seed in product(("complex64", "complex128"), (1, 2, 3)):
         random = np.random.default_rng(seed)
@@ -380,7 +382,7 @@ def test_step_with_zero_gradients_moves_only_what_decays(case):
 # ---- many parameters in one optimizer
 
 
-@for_every_case
+@apart
 def test_one_optimizer_for_many_parameters_equals_one_for_each(case):
     random = np.random.default_rng(3)
     shapes = [(3, 2), (3,), (), (0,), (1, 3), (2, 2), (2, 0, 3), ()]

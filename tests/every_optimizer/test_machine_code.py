@@ -47,6 +47,11 @@ OPERATIONS = {
     "madgrad": DIVIDE,
     "adamw_schedule_free": BOTH,
     "sgd_schedule_free": NEITHER,
+    "lamb": BOTH,
+    "lars": NEITHER,
+    "clipup": NEITHER,
+    "dog": NEITHER,
+    "prodigy": BOTH,
 }
 
 

@@ -16,6 +16,11 @@ OPTIONS["asgd"] = {"lr": 0.1, "lambd": 0}
 # These two swing for a while.
 OPTIONS["ademamix"] = {"lr": 0.1, "betas": (0.9, 0.999, 0.99)}
 OPTIONS["adamwschedulefree"] = {"lr": 0.1, "window": 1000}
+NAMES += ("lamb", "lars", "clipup", "dog", "prodigy")
+OPTIONS |= {"lamb": {"lr": 0.01, "maxiter": 3000, "ftol": 0.0, "gtol": 1e-2}, "clipup": {"lr": 0.01, "max_speed": 0.02}}
+OPTIONS["lamb"] = {"lr": 0.01, "maxiter": 3000, "ftol": 0.0, "gtol": 1e-2}
+OPTIONS["lars"] = {"lr": 0.05, "trust_coefficient": 0.1, "ftol": 0.0, "gtol": 1e-2}
+OPTIONS |= {"clipup": {"lr": 0.01, "max_speed": 0.02}, "dog": {"lr": 1.0}, "prodigy": {"lr": 1.0}}
 AVERAGING = ("adamwschedulefree", "sgdschedulefree")  # which look at the average in the end
 TARGET = np.array([1.0, -2.0, 3.0])
 

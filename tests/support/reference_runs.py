@@ -52,6 +52,12 @@ REFERENCES = {
 }
 
 
+def reference_run(case, dtype, grouping):
+    """Return the run of the implementation that a case is compared with."""
+    runs = {"Prodigy": ProdigyRun, "DoG": WrittenOut, "ClipUp": WrittenOut}
+    return runs.get(case.cls, ReferenceRun)(case, dtype, grouping)
+
+
 class ReferenceRun:
     """A run of one of the `REFERENCES`, or of optax."""
 
@@ -127,10 +133,16 @@ class _Optax:
         import optax
 
         options.pop("maximize", None)
-        make = {"ADOPT": self._adopt}[cls]
+        make = {"ADOPT": self._adopt, "LAMB": self._lamb, "LARS": self._lars}[cls]
         self._optax, self._values, self._steps, self._decay = optax, jax.numpy.asarray(array), 0, 0.0
         self._optimizer = make(**options)
         self._state = self._optimizer.init(self._values)
+
+    def _lamb(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0):
+        return self._optax.lamb(lr, *betas, eps, weight_decay=weight_decay)
+
+    def _lars(self, lr=1e-3, momentum=0.9, weight_decay=0.0, trust_coefficient=1e-3, nesterov=False):
+        return self._optax.lars(lr, weight_decay, True, trust_coefficient, 0.0, True, momentum, nesterov)
 
     def _adopt(self, lr=1e-3, betas=(0.9, 0.9999), eps=1e-6, weight_decay=0.0):
         self._decay = lr * weight_decay  # which optax leaves to the user, and the paper to the steps after the first
@@ -147,3 +159,103 @@ class _Optax:
 
     def state(self):
         return {}
+
+
+class _Together:
+    """A run in which all parameters matter for each of them."""
+
+    def __init__(self, case, dtype, grouping):
+        self._dtype, self._start = dtype, [_real(array) for array in problem.starting_parameters(dtype)]
+        self._options = [dict(case.options) for _ in self._start]
+        if grouping == "two groups":
+            for later in self._options[1:]:
+                later.update(case.second_group)
+        self._sign = -1 if case.options.get("maximize") else 1
+
+    def _shaped(self, arrays):
+        return [
+            np.ascontiguousarray(array).view(self._dtype).reshape(shape)
+            for array, shape in zip(arrays, problem.SHAPES, strict=True)
+        ]
+
+
+class ProdigyRun(_Together):
+    """A run of prodigyopt."""
+
+    def __init__(self, case, dtype, grouping):
+        super().__init__(case, dtype, grouping)
+        import torch
+        from prodigyopt import Prodigy
+
+        self._torch = torch
+        self._parameters = [torch.nn.Parameter(torch.tensor(array)) for array in self._start]
+        groups = [{"params": [p], **o} for p, o in zip(self._parameters, self._options, strict=True)]
+        for group in groups:
+            group.pop("maximize", None)
+        self._optimizer = Prodigy(groups)
+        for group, options in zip(self._optimizer.param_groups, self._options, strict=True):
+            group["d"] = group["d_max"] = options["d0"]
+
+    def step(self, gradients):
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = None if gradient is None else self._torch.tensor(self._sign * _real(gradient))
+        self._optimizer.step()
+
+    def values(self):
+        return self._shaped(parameter.detach().numpy().copy() for parameter in self._parameters)
+
+    def states(self):
+        states = [self._optimizer.state[parameter] for parameter in self._parameters]
+        names = ("exp_avg", "exp_avg_sq", "s", "p0")
+        arrays = {name: self._shaped(state[name].numpy().copy() for state in states) for name in names}
+        return [{name: arrays[name][i] for name in names} for i in range(len(states))]
+
+
+class WrittenOut(_Together):
+    """DoG and ClipUp in NumPy: of one the packages differ, of the other there is none."""
+
+    def __init__(self, case, dtype, grouping):
+        super().__init__(case, dtype, grouping)
+        self._values = [array.copy() for array in self._start]
+        self._velocities = [np.zeros_like(array) for array in self._start]
+        self._largest, self._squares = None, 0.0
+        self._step = {"DoG": self._dog, "ClipUp": self._clipup}[case.cls]
+
+    def step(self, gradients):
+        given = [
+            (i, self._sign * _real(gradient).astype(np.float64))
+            for i, gradient in enumerate(gradients)
+            if gradient is not None
+        ]
+        if given:
+            self._step(given)
+
+    def _dog(self, given):
+        def norm(arrays):
+            return np.sqrt(sum(np.sum(array.astype(np.float64) ** 2) for array in arrays))
+
+        gone = norm([self._values[i] - self._start[i] for i, _ in given])
+        first = self._options[0].get("reps_rel", 1e-6) * (1 + norm([self._values[i] for i, _ in given]))
+        self._largest = max(first if self._largest is None else self._largest, gone)
+        self._squares += norm([gradient for _, gradient in given]) ** 2
+        for i, gradient in given:
+            lr = self._options[i].get("lr", 1.0)
+            self._values[i] -= (lr * self._largest / np.sqrt(self._squares + 1e-8) * gradient).astype(
+                self._values[i].dtype
+            )
+
+    def _clipup(self, given):
+        for i, gradient in given:
+            options, velocity = self._options[i], self._velocities[i].astype(np.float64)
+            size = np.sqrt(np.sum(gradient**2))
+            velocity = options.get("momentum", 0.9) * velocity + (options["lr"] / size * gradient if size else 0)
+            speed = np.sqrt(np.sum(velocity**2))
+            velocity *= min(1, options["max_speed"] / speed) if speed else 1
+            self._velocities[i] = velocity.astype(self._velocities[i].dtype)
+            self._values[i] -= self._velocities[i]
+
+    def values(self):
+        return self._shaped(array.copy() for array in self._values)
+
+    def states(self):
+        return [{} for _ in self._values]

@@ -8,6 +8,8 @@ import pytest
 from cases.optimizers import CASES
 
 import numbopt
+from numbopt._kernels.rule import CommonScalars
+from numbopt._launch.table import sums_type
 from numbopt.options import named
 
 
@@ -70,6 +72,7 @@ class InPython:
         function = self.rule.function
         self.function = FunctionType(function.__code__, {**function.__globals__, "math": SimpleNamespace(sqrt=np.sqrt)})
         self.values = values.copy()
+        self.optimizer = cls([np.zeros(1)])
         start = cls.initial_state(options)
         self.states = {name: beginning(start.get(name, 0), values) for name in self.rule.state}
         self.clock = None
@@ -77,9 +80,18 @@ class InPython:
     def step(self, gradient):
         clock = self.clock or self.cls.initial_clock(self.options)
         self.clock, scalars = self.cls.advance(self.options, clock)
-        names = (*self.rule.scalars, "grad_scale", "l2", "shrink")
-        number = self.values.dtype.type
-        h = SimpleNamespace(**dict(zip(names, map(number, (*scalars, *self.common_scalars())), strict=True)))
+        self.found = (0.0,) * len(self.rule.found)
+        if self.rule.terms is not None:
+            h = self.scalars(scalars)
+            states = zip(*self.states.values(), strict=True)
+            lanes = zip(self.values, gradient, states, strict=True)
+            terms = [self.rule.terms(h.shrink * p, self.gradient(p, g, h), state, h) for p, g, state in lanes]
+            sums = np.sum(np.array(terms, np.float64), axis=0).tolist()
+            sums = sums_type(self.rule.sums)(self.values.size, *sums)
+            changed = self.optimizer.over_all(self.options, sums)
+            self.found = self.cls.combine(self.options, self.clock, sums, changed)
+            self.options = named(self.cls.options, {**self.options.by_name, **changed})
+        h = self.scalars(scalars)
         for i in range(self.values.size):
             state = tuple(array[i] for array in self.states.values())
             p, state = self.update(self.values[i], gradient[i], state, h)
@@ -91,14 +103,19 @@ class InPython:
     def common_scalars(self):
         sign = -1.0 if self.options["maximize"] else 1.0
         decay, named = self.options.get("weight_decay", 0.0), self.options.get("decoupled_weight_decay")
-        if self.cls.weight_decay_in_rule:
+        if self.cls.weight_decay_in_rule or self.options.get("decouple"):
             return sign, 0.0, 1.0
         if self.cls.__name__ == "AdamW" or self.cls.decoupled_weight_decay or named:
             return sign, 0.0, 1.0 - self.options["lr"] * decay
         return sign, decay, 1.0
 
+    def scalars(self, scalars):
+        names = (*self.rule.scalar_names[: -len(CommonScalars._fields)], "grad_scale", "l2", "shrink")
+        values = map(self.values.dtype.type, (*scalars, *self.found, *self.common_scalars()))
+        return SimpleNamespace(**dict(zip(names, values, strict=True)))
+
+    def gradient(self, p, g, h):
+        return h.grad_scale * g + h.l2 * p if h.l2 else h.grad_scale * g
+
     def update(self, p, g, state, h):
-        g = h.grad_scale * g
-        if h.l2:
-            g = g + h.l2 * p
-        return self.function(h.shrink * p, g, state, h)
+        return self.function(h.shrink * p, self.gradient(p, g, h), state, h)

@@ -23,7 +23,7 @@ from numbopt._kernels.cpu.intrinsics import (
     yield_processor,
 )
 from numbopt._kernels.norms import square
-from numbopt._kernels.rule import Rule, update_lane
+from numbopt._kernels.rule import Rule, terms_of_lane, update_lane
 from numbopt._kernels.specialise import specialise
 
 SCALARS: Any
@@ -31,6 +31,10 @@ SCALAR_COUNT: Any
 TO_FIXED_TUPLE: Any
 COLUMNS: Any
 STATE_OF: Any
+ADDED: Any
+ZEROS: Any
+SUM_COUNT: Any
+PARTIAL_COLUMN: Any
 
 PROGRESS_LINE = 16
 """Counters are so far apart that threads do not wait for each other's lines of cache."""
@@ -45,6 +49,15 @@ def loop_around(rule: Rule, bound_arrays: bool = False) -> Any:
     from numba.np.unsafe.ndarray import to_fixed_tuple
 
     return specialise(update_rows, rule.bindings(bound_arrays) | {"TO_FIXED_TUPLE": to_fixed_tuple})
+
+
+@functools.cache
+def sums_loop_around(rule: Rule, bound_arrays: bool = False) -> Any:
+    """Compile the loop that sums the terms of ``rule`` over each row; the last column says where the sums go."""
+    from numba.np.unsafe.ndarray import to_fixed_tuple
+
+    bindings = rule.bindings(bound_arrays) | {"TO_FIXED_TUPLE": to_fixed_tuple}
+    return specialise(sum_terms, bindings, fastmath={"reassoc", "contract"})  # as in `squares_loop`
 
 
 @functools.cache
@@ -107,6 +120,21 @@ def update_rows(rows, scalars):
         targets = (arrays[0],) + STATE_OF(arrays)
         for i in range(rows[r, 0]):
             store(targets, i, update_lane(load(arrays, i), h.grad_scale, h))
+    restore_denormals(mode)
+
+
+def sum_terms(rows, scalars):
+    """Sum the terms of the rule over blocks, in double precision."""
+    mode = flush_denormals()
+    for r in range(rows.shape[0]):
+        h = SCALARS(*TO_FIXED_TUPLE(scalars[rows[r, 1]], SCALAR_COUNT))
+        arrays = pointers_in(rows, r, COLUMNS, scalars.dtype)
+        total = ZEROS
+        for i in range(rows[r, 0]):
+            total = ADDED(total, terms_of_lane(load(arrays, i), h.grad_scale, h))
+        partial = array_at(rows[r, PARTIAL_COLUMN], SUM_COUNT, np.float64)
+        for k in range(SUM_COUNT):
+            partial[k] = total[k]
     restore_denormals(mode)
 
 

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from numbopt._kernels.cuda.intrinsics import aligned, columns_at, cuda, load1, load4, store1
-from numbopt._kernels.cuda.kernel import Kernel
+from numbopt._kernels.cuda.intrinsics import aligned, columns_at, cuda, load1, load4, reciprocal_seed, store1
+from numbopt._kernels.cuda.kernel import FLOATS, Kernel
 from numbopt._kernels.norms import clip_coefficient, square
 from numbopt._kernels.passes import sum_of
+from numbopt._kernels.rule import Rule, terms_of_lane
 
 COMBINE: Any
 NUMBER: Any
+COLUMNS: Any
+SCALARS: Any
+ADDED: Any
+ZEROS: Any
+SUM_COUNT: Any
+PARTIAL_COLUMN: Any
 
 THREADS = 256
 """Threads of a block."""
@@ -41,6 +48,30 @@ def row_squares(rows, stride, partials):
     total = over_threads(total)
     if thread == 0:
         store1((partials,), cuda.blockIdx.x, ((total,),))
+
+
+def sum_terms(rows, stride, factor, scalars):
+    """Sum the terms of a rule over the row of this block of threads; the arguments are those of `rows.update`."""
+    h = SCALARS(*scalars)
+    row = rows + 8 * cuda.blockIdx.x
+    size, partial = columns_at(row, stride, (0, PARTIAL_COLUMN))
+    arrays = columns_at(row, stride, COLUMNS)
+    scale = h.grad_scale
+    if factor != 0:
+        scale = scale * load1((factor,), 0, scale)[0][0]
+    thread = cuda.threadIdx.x
+    total = ZEROS
+    vectors = size // 4 if aligned(arrays) else 0
+    for i in range(thread, vectors, cuda.blockDim.x):
+        for lane in load4(arrays, i, scale):
+            total = ADDED(total, terms_of_lane(lane, scale, h))
+    for i in range(4 * vectors + thread, size, cuda.blockDim.x):
+        total = ADDED(total, terms_of_lane(load1(arrays, i, scale)[0], scale, h))
+    for k in range(SUM_COUNT):
+        value = over_threads(total[k])
+        if thread == 0:
+            store1((partial,), k, ((value,),))
+        cuda.syncthreads()  # all have read the value before the next one takes its place
 
 
 def norm_and_factor(partials, count, max_norm, result):
@@ -90,6 +121,14 @@ def over_threads(value):
 def squares_kernel(dtype: np.dtype[Any]) -> Kernel:
     """Return the kernel that sums the squares of gradients: rows, stride, address of a float64 for each row."""
     return Kernel(row_squares, {"COMBINE": sum_of, "NUMBER": dtype.type}, (types.int64, types.int64, types.int64))
+
+
+@functools.cache
+def terms_kernel(rule: Rule, dtype: np.dtype[Any], bound_arrays: bool = False) -> Kernel:
+    """Return the kernel that sums the terms of ``rule``; its arguments are those of `update_kernel`."""
+    bindings = rule.bindings(bound_arrays) | {"reciprocal_seed": reciprocal_seed, "COMBINE": sum_of}
+    scalars = types.UniTuple(FLOATS[dtype], bindings["SCALAR_COUNT"])
+    return Kernel(sum_terms, bindings, (types.int64, types.int64, types.int64, scalars))
 
 
 @functools.cache
