@@ -168,12 +168,16 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
         Parameters
         ----------
         o : named tuple
-            The options of the first group.
+            The options of a group that takes part in the step.
         sums : named tuple
             ``sums.size``, the number of real elements, and the sums that the rule names, over all parameters that have
             a gradient.
         """
         return {}
+
+    def changing(self, changed: dict[str, float]) -> Calls:
+        """Return what `run` is to call so that options of all groups change."""
+        return [functools.partial(group.update, changed) for group in self.param_groups if changed]
 
     @staticmethod
     def combine(o: Any, clock: Clock, sums: Any, changed: Mapping[str, float]) -> tuple[float, ...]:
@@ -288,10 +292,8 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
                 self.skipped_steps += 1
                 self.step_count += 1
                 return loss
-            calls, changed = tables.advancing(self, scale, self._group_options and self._group_options[0].options)
+            calls = tables.advancing(self, scale)
             calls.append(self._counting())
-            if changed:
-                calls += [functools.partial(group.update, changed) for group in self.param_groups]
             run(calls)
             if self._has_projects:
                 for parameter, known, address in zip(

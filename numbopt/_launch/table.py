@@ -105,6 +105,8 @@ class Table:
     ----------
     lines : list of (object, object)
         Group and clock of each line whose parameters have a gradient.
+    not_found : tuple of float
+        What stands for the scalars that follow from sums.
     positions : array of int
         Of the members among the parameters of the optimizer.
     launch : Update
@@ -126,6 +128,7 @@ class Table:
         params = np.array([member.param for member in members])
         arrays = np.array([member.arrays for member in members], np.int64).reshape(len(members), -1)
         self._all_rows = self._blocks.rows(params, np.zeros_like(params), *arrays.T, itemsize=kind.dtype.itemsize)
+        self.not_found = (0.0,) * len(kind.rule.found)
         if kind.rule.terms is not None:  # one column more, for the addresses of partial sums
             self._all_rows = np.pad(self._all_rows, ((0, 0), (0, 1)))
         self._line_of = np.arange(len(members))
@@ -226,7 +229,10 @@ class Table:
         values : list of float
             The scalars of all lines, one line after the other; written at once.
         """
-        self._write(values)
+        try:
+            self._write_scalars(*values)
+        except (OverflowError, struct.error):
+            self._write(values)  # which says what is wrong
         self._next_lines[:] = lines
         return [*self.launch.calls(), self._replace_lines]
 

@@ -17,6 +17,8 @@ from numbopt.parameter import Parameter
 
 Clock = tuple[Any, ...]
 Bounds = tuple[Any, Any]
+Advanced = tuple[Table, list[tuple[Any, Clock]], list[float]]
+"""A table, its lines after a step, and the scalars of all lines."""
 
 
 class Group(Protocol):
@@ -44,7 +46,10 @@ class Algorithm(Protocol):
         """Return the clock after a step and the scalars of that step."""
 
     def over_all(self, options: Any, sums: Any, /) -> dict[str, float]:
-        """Return options that change with a step, from those of the first group and the sums over all parameters."""
+        """Return options that change with a step, from those of a group and the sums over all parameters."""
+
+    def changing(self, changed: dict[str, float], /) -> Calls:
+        """Return the calls that change options of all groups."""
 
     def combine(self, options: Any, clock: Any, sums: Any, changed: Any, /) -> tuple[float, ...]:
         """Return the scalars of a parameter that follow from its sums."""
@@ -133,10 +138,8 @@ class Tables:
 
     # ---- a step
 
-    def advancing(self, algorithm: Algorithm, grad_scale: float, first: Any) -> tuple[Calls, dict[str, float]]:
-        """Return the calls of a step, and the options that it changes; whatever can fail has happened before.
-
-        The calls advance the clocks, too.
+    def advancing(self, algorithm: Algorithm, grad_scale: float) -> Calls:
+        """Return the calls of a step, which advance the clocks, too; whatever can fail has happened before.
 
         Parameters
         ----------
@@ -144,22 +147,11 @@ class Tables:
             Whose ``advance`` gives clocks and scalars.
         grad_scale : float
             Further factor of all gradients.
-        first : object
-            The options of the first group.
         """
-        advanced, changed = self._advanced(algorithm, grad_scale), {}
-        if any(table.kind.rule.terms is not None for table, _, _ in advanced):
-            changed = self._combine(algorithm, advanced, first)
-        return [call for table, lines, values in advanced for call in table.calls(lines, values)], changed
-
-    def _advanced(
-        self, algorithm: Algorithm, grad_scale: float
-    ) -> list[tuple[Table, list[tuple[Group, Clock]], list[float]]]:
-        """Return the tables that have gradients, and for each the lines after a step and the scalars of all lines."""
-        advanced = []
+        calls: Calls = []
+        summing: list[Advanced] = []
         advance = algorithm.advance
         for table in self._tables or ():
-            lacking = (0.0,) * len(table.kind.rule.found)
             lines: list[tuple[Group, Clock]] = []
             values: list[float] = []
             for group, clock in table.lines:
@@ -174,32 +166,38 @@ class Tables:
                     raise ValueError(f"{error}, computed by {name} from the options {group.options}") from None
                 lines.append((group, clock))
                 values += scalars
-                values += lacking
+                values += table.not_found
                 values += (
                     group.common
                     if grad_scale == 1
                     else group.common._replace(grad_scale=grad_scale * group.common.grad_scale)
                 )
             if lines:
-                advanced.append((table, lines, values))
-        return advanced
+                if table.kind.rule.terms is None:
+                    calls += table.calls(lines, values)
+                else:
+                    summing.append((table, lines, values))
+        if summing:
+            calls = self._combining(algorithm, summing)
+            calls += [call for table, lines, values in summing for call in table.calls(lines, values)]
+        return calls
 
-    def _combine(self, algorithm: Algorithm, advanced: list[Any], first: Any) -> dict[str, float]:
-        """Put the scalars that follow from sums among the ``values`` of tables; return the options that change."""
-        sums = [table.sums(values) for table, _, values in advanced]
+    def _combining(self, algorithm: Algorithm, summing: list[Advanced]) -> Calls:
+        """Put the scalars that follow from sums among those of tables; return the calls that change options."""
+        sums = [table.sums(values) for table, _, values in summing]
         total = type(sums[0][0])(*map(sum, zip(*itertools.chain(*sums), strict=True)))
+        options = summing[0][1][0][0].options
         try:
-            changed = algorithm.over_all(first, total)
-            for (table, lines, values), of_lines in zip(advanced, sums, strict=True):
+            changed = algorithm.over_all(options, total)
+            for (table, lines, values), of_lines in zip(summing, sums, strict=True):
                 rule = table.kind.rule
-                start, width = len(rule.scalars), len(rule.scalar_names)
                 for number, ((group, clock), of_line) in enumerate(zip(lines, of_lines, strict=True)):
+                    place = number * len(rule.scalar_names) + len(rule.scalars)
                     found = algorithm.combine(group.options, clock, of_line, changed)
-                    place = number * width + start
                     values[place : place + len(rule.found)] = found
         except ArithmeticError as error:
-            raise ValueError(f"{error}, computed by {type(algorithm).__name__} from the options {first}") from None
-        return changed
+            raise ValueError(f"{error}, computed by {type(algorithm).__name__} from the options {options}") from None
+        return algorithm.changing(changed)
 
     def _fill(self, positions: list[int], values: Mapping[str, float | str]) -> None:
         """Prepare the state of parameters that get their first gradient."""

@@ -83,11 +83,11 @@ class Run:
 
     def step(self, factor=NO_FACTOR, python_factor=1.0, lower=-np.inf, upper=np.inf, **launch_options):
         clock = self.python.clock or self.cls.initial_clock(self.options)
-        _, scalars = self.cls.advance(self.options, clock)
-        scalars = map(self.dtype, (*scalars, *self.python.common_scalars(), lower, upper))
-        executed = self.table.launch(self.kernel, factor, *scalars, **launch_options)
+        _, scalars = self.cls.advance(self.python.options, clock)
+        common = self.python.common_scalars()
         self.python.step(python_factor * self.table.column("grad").astype(np.float64))
-        return executed
+        scalars = map(self.dtype, (*scalars, *self.python.found, *common, lower, upper))
+        return self.table.launch(self.kernel, factor, *scalars, **launch_options)
 
     def assert_equal(self, ulp=8):
         tolerance = ulp * np.finfo(self.dtype).eps
