@@ -10,7 +10,7 @@ array([ 1.9, -0.9])
 
 import sys
 
-from numbopt import cuda, lr_scheduler, options, schedules
+from numbopt import cuda, lr_scheduler, options, schedules, swa_utils
 from numbopt._kernels.rule import Rule, rule
 from numbopt._launch.threads import get_num_threads, set_num_threads
 from numbopt._minimize.front import minimize, scipy_method
@@ -118,6 +118,7 @@ __all__ = [
     "schedules",
     "scipy_method",
     "set_num_threads",
+    "swa_utils",
     "warmup",
 ]
 

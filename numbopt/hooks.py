@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 Hook = Callable[..., Any]
+OptimizerPreHook = OptimizerPostHook = Hook
+"""torch's names for hooks of steps."""
 
 
 class Hooks(dict[int, Hook]):

@@ -28,6 +28,8 @@ from numbopt.functional import LAZY
 from numbopt.hooks import Hook, Hooks, RemovableHandle, global_step_post_hooks, global_step_pre_hooks
 from numbopt.parameter import Parameter, checked_values, gradient_changes
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 
 class _Required:
     def __repr__(self) -> str:
@@ -395,6 +397,11 @@ class Optimizer:
         for hook in (*self._step_post_hooks.values(), *global_step_post_hooks.values()):
             hook(self, args, kwargs)
         return loss
+
+    @staticmethod
+    def profile_hook_step(func: _Function) -> _Function:
+        """Return ``func`` as it is: the decorator of ``step`` in optimizers that were written for torch."""
+        return func
 
     def _look_for_rebinding(self, frame: types.FrameType) -> None:
         if self.trees is not None:

@@ -25,6 +25,8 @@ from numbopt.lr_scheduler.functions import LambdaLR, MultiplicativeLR, ParamSche
 from numbopt.lr_scheduler.plateau import ReduceLROnPlateau
 from numbopt.lr_scheduler.swa import SWALR
 
+_LRScheduler = LRScheduler  # its name in old scripts
+
 __all__ = [
     "EPOCH_DEPRECATION_WARNING",
     "SWALR",

@@ -24,6 +24,7 @@ LAYERS = (
     {"elementwise", "vectorwise", "two_points"},
     {"algorithms", "lr_scheduler", "checkpoint", "compiling", "_minimize"},
     {"wrappers", "history"},
+    {"swa_utils"},
     {"__init__", "info", "accumulation", "averaging"},
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
