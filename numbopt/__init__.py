@@ -31,6 +31,7 @@ from numbopt.algorithms.lars import LARS
 from numbopt.algorithms.lbfgs import LBFGS
 from numbopt.algorithms.lion import Lion
 from numbopt.algorithms.madgrad import MADGRAD
+from numbopt.algorithms.muon import Muon
 from numbopt.algorithms.nadam import NAdam
 from numbopt.algorithms.nonlinear_cg import NonlinearCG
 from numbopt.algorithms.prodigy import Prodigy
@@ -82,6 +83,7 @@ __all__ = [
     "History",
     "Lion",
     "Lookahead",
+    "Muon",
     "NAdam",
     "NonlinearCG",
     "Optimizer",

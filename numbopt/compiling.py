@@ -51,7 +51,7 @@ def warmup(*named: Any, dtypes: Iterable[Any] = ("float32", "float64"), device: 
             ready.append(item)
         else:
             cls = _class_of(item)
-            ready += [cls([Parameter(np.zeros(1, dtype), device=device)]) for dtype in dtypes]
+            ready += [cls([Parameter(np.zeros((1, 1), dtype), device=device)]) for dtype in dtypes]
     for optimizer in ready:
         optimizer._compile_ahead()
 

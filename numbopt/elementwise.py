@@ -292,6 +292,7 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
                 self.skipped_steps += 1
                 self.step_count += 1
                 return loss
+            self._prepare(gradients, given, scale)
             calls = tables.advancing(self, scale)
             calls.append(self._counting())
             run(calls)
@@ -302,6 +303,9 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
                     if address and known.values["project"] is not None:
                         _project(parameter, known.values["project"])
         return loss
+
+    def _prepare(self, gradients: Gradients, given: Given, scale: float) -> None:
+        """Compute from gradients, before anything changes, what a rule finds in arrays that are no state."""
 
     def _new_gradients(self) -> Gradients:
         self._gradients = Gradients(self._parameters)
