@@ -40,6 +40,7 @@ from numbopt.algorithms.rmsprop import RMSprop
 from numbopt.algorithms.rprop import Rprop
 from numbopt.algorithms.schedule_free import AdamWScheduleFree, SGDScheduleFree
 from numbopt.algorithms.sgd import SGD
+from numbopt.algorithms.sparse_adam import SparseAdam
 from numbopt.algorithms.yogi import Yogi
 from numbopt.checkpoint import CheckpointError, load, save
 from numbopt.clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
@@ -95,6 +96,7 @@ __all__ = [
     "Rprop",
     "Rule",
     "SGDScheduleFree",
+    "SparseAdam",
     "VectorOptimizer",
     "Yogi",
     "clip_grad_norm_",

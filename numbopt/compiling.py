@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from numbopt.elementwise import ElementwiseOptimizer
 from numbopt.optimizer import Optimizer, optimizers
 from numbopt.parameter import Parameter
-from numbopt.vectorwise import VectorOptimizer
 
 
 def warmup(*named: Any, dtypes: Iterable[Any] = ("float32", "float64"), device: str = "cpu") -> None:
@@ -57,12 +55,12 @@ def warmup(*named: Any, dtypes: Iterable[Any] = ("float32", "float64"), device: 
 
 
 def _class_of(item: Any) -> Any:
-    known = {**optimizers(ElementwiseOptimizer), **optimizers(VectorOptimizer)}
+    known = optimizers(Optimizer)
     if isinstance(item, str):
         if item.lower() not in known:
             names = sorted(cls.__name__ for cls in known.values())
             raise ValueError(f"there is no optimizer {item!r}; there are {names}")
         return known[item.lower()]
-    if not (isinstance(item, type) and issubclass(item, (ElementwiseOptimizer, VectorOptimizer))):
+    if not (isinstance(item, type) and issubclass(item, Optimizer) and item.options):
         raise TypeError(f"warmup takes names of optimizers, their classes, or optimizers, got {item!r}")
     return item

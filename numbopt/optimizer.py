@@ -733,4 +733,4 @@ def optimizers(kind: type[_Kind]) -> dict[str, type[_Kind]]:
             yield child
             yield from descendants(child)
 
-    return {cls.__name__.lower(): cls for cls in descendants(kind) if not cls.__name__.startswith("_")}
+    return {cls.__name__.lower(): cls for cls in descendants(kind) if cls.options and not cls.__name__.startswith("_")}

@@ -19,8 +19,8 @@ def _public_optimizers(base):
 
 
 def test_every_public_optimizer_has_a_row_and_every_row_an_optimizer():
-    of_matrices = {"Muon"}  # see test_muon.py
-    assert {case.cls for case in (*CASES, *CLOSURE_CASES)} | of_matrices == _public_optimizers(numbopt.Optimizer)
+    others = {"Muon", "SparseAdam"}  # of matrices and of sparse gradients; see test_muon.py, test_sparse_adam.py
+    assert {case.cls for case in (*CASES, *CLOSURE_CASES)} | others == _public_optimizers(numbopt.Optimizer)
 
 
 def test_those_that_need_a_closure_have_the_table_of_their_own():
