@@ -214,7 +214,9 @@ def _checked(gradient: Any, parameter: Parameter, position: int) -> tuple[Any, A
     places, values = places.astype(np.int64), np.ascontiguousarray(values, dtype)
     if np.any(np.diff(places) <= 0):
         order = np.argsort(places, kind="stable")
-        places = places[order]
-        first = np.flatnonzero(np.diff(places, prepend=-1))
-        places, values = places[first], np.add.reduceat(values[order], first, axis=0)
+        new = np.diff(places[order], prepend=-1) != 0
+        first, again = order[new], order[~new]
+        added = (np.cumsum(new) - 1)[~new]  # to which of the first ones
+        places, values, others = places[first], values[first], values[again]
+        np.add.at(values, added, others)  # in this order
     return places, values.copy() if np.may_share_memory(values, parameter.array) else values

