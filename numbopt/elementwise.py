@@ -138,8 +138,8 @@ class ElementwiseOptimizer(FunctionalSteps, Optimizer):
 
     @classmethod
     def initial_clock(cls, options: Mapping[str, Any]) -> Clock:
-        """Return the clock of a parameter before its first step."""
-        return (0,)
+        """Return the clock of a parameter before its first step: a 0 for each of `clock_names`, unless overridden."""
+        return (0,) * len(cls.clock_names)
 
     @classmethod
     def initial_state(cls, options: Mapping[str, Any]) -> dict[str, float | str]:

@@ -200,6 +200,9 @@ class Table:
         rows = self._all_rows[chosen]
         rows[:, 1] = line_of_row
         self.target = Target(rows, self.positions[self._blocks.buffer[chosen]], self._starts[chosen])
+        if apart:
+            self._first_rows = np.flatnonzero(np.diff(rows[:, 1], prepend=-1))  # of each line that has rows
+            self._line_sizes = np.bincount(rows[:, 1], rows[:, 0], len(self.lines)).tolist()
         shape, dtype = (len(self.lines), len(self.kind.rule.scalar_names)), self.kind.dtype
         form = struct.Struct(f"={math.prod(shape)}{dtype.char}")
         memory = bytearray(form.size)
@@ -212,12 +215,9 @@ class Table:
         self._write(values)
         partial, make = self.launch.partial_sums(), sums_type(self.kind.rule.sums)
         sums = np.zeros((len(self.lines), len(self.kind.rule.sums)))
-        line_of_row = self.target.rows[:, 1]
-        first = np.flatnonzero(np.diff(line_of_row, prepend=-1))  # of each line that has rows
-        if first.size:
-            sums[line_of_row[first]] = np.add.reduceat(partial, first, axis=0)
-        sizes = np.bincount(line_of_row, self.target.rows[:, 0], len(sums))
-        return [make(size, *of_line) for size, of_line in zip(sizes.tolist(), sums.tolist(), strict=True)]
+        if self._first_rows.size:
+            sums[self.target.rows[self._first_rows, 1]] = np.add.reduceat(partial, self._first_rows, axis=0)
+        return [make(size, *of_line) for size, of_line in zip(self._line_sizes, sums.tolist(), strict=True)]
 
     def calls(self, lines: list[tuple[Any, Any]], values: list[float]) -> Calls:
         """Return the calls that update all parameters that have a gradient, and replace `lines`.

@@ -80,11 +80,6 @@ class ClipUp(ElementwiseOptimizer):
     ) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, max_speed=max_speed), **common)
 
-    @classmethod
-    def initial_clock(cls, options: Any) -> Clock:
-        """Return nothing: all steps are alike."""
-        return ()
-
     @staticmethod
     def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the clock, which is empty, and no scalars."""

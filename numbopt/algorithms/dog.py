@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from numbopt._kernels.rule import rule
-from numbopt.algorithms.prodigy import OneForAll
 from numbopt.elementwise import Clock, Maximizable
 from numbopt.functional import LAZY
+from numbopt.one_for_all import OneForAll
 from numbopt.options import EPS, LR, Number, Options, as_float
 
 

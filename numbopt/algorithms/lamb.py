@@ -14,7 +14,7 @@ from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Options
 
 def direction(p, m, v, h):
     """Return Adam's direction, with weight decay."""
-    u = m * h.rsqrt_bias1 / (math.sqrt(v) * h.rsqrt_bias2 + h.eps)
+    u = m * h.inverse_bias1 / (math.sqrt(v) * h.rsqrt_bias2 + h.eps)
     return u + h.decay * p if h.decay else u  # 0 * infinity would be NaN
 
 
@@ -28,7 +28,7 @@ def squares(p, g, state, h):
 
 @rule(
     state="exp_avg exp_avg_sq",
-    scalars="beta1 one_minus_beta1 beta2 one_minus_beta2 rsqrt_bias1 rsqrt_bias2 eps decay",
+    scalars="beta1 one_minus_beta1 beta2 one_minus_beta2 inverse_bias1 rsqrt_bias2 eps decay",
     terms=squares,
     sums="param direction",
     found="step_size",

@@ -94,11 +94,6 @@ class LARS(ElementwiseOptimizer):
         defaults = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, trust_coefficient=trust_coefficient)
         super().__init__(params, defaults | dict(nesterov=nesterov), **common)
 
-    @classmethod
-    def initial_clock(cls, options: Any) -> Clock:
-        """Return nothing: all steps are alike."""
-        return ()
-
     @staticmethod
     def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the clock, which is empty, and the scalars of this step."""

@@ -75,11 +75,6 @@ class Lion(ElementwiseOptimizer):
     ) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay), **common)
 
-    @classmethod
-    def initial_clock(cls, options: Any) -> Clock:
-        """Return nothing: all steps are alike."""
-        return ()
-
     @staticmethod
     def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the clock, which is empty, and the scalars of this step."""

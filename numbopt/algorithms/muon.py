@@ -123,11 +123,6 @@ class Muon(ElementwiseOptimizer):
         if options["ns_steps"] >= 100:
             raise ValueError("Number of steps must be less than 100 for computational efficiency (ns_steps)")
 
-    @classmethod
-    def initial_clock(cls, options: Any) -> Clock:
-        """Return nothing: all steps are alike."""
-        return ()
-
     @staticmethod
     def advance(o: Options, clock: Clock) -> tuple[Clock, tuple[float, ...]]:
         """Return the clock, which is empty, and the scalars of this step."""

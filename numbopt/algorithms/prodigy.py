@@ -6,38 +6,12 @@ from typing import Any, ClassVar, Unpack
 
 from numbopt._kernels.rule import rule
 from numbopt.algorithms._arithmetic import weighted
-from numbopt.elementwise import Clock, ElementwiseOptimizer, Maximizable
+from numbopt.elementwise import Clock, Maximizable
 from numbopt.functional import LAZY
+from numbopt.one_for_all import OneForAll
 from numbopt.options import BETAS, EPS, LR, WEIGHT_DECAY, Number, Options, as_float, flag, integer
 
 _BETA3 = Number("beta3 value", low=0, below=1)
-
-
-class OneForAll(ElementwiseOptimizer):
-    """An optimizer whose groups share some options that steps change, which take the place of a clock."""
-
-    clock_names = ()
-    depends_on_parameters = True
-    torch_flags = ("maximize",)
-    one_for_all: ClassVar[tuple[str, ...]] = ()
-    """Names of these options."""
-
-    @classmethod
-    def initial_clock(cls, options: Any) -> Clock:
-        """Return nothing: what is counted is in the groups."""
-        return ()
-
-    def _prepared(self, param_group: dict[str, Any], taken: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-        shared = {name: self.param_groups[0][name] for name in self.one_for_all} if self.param_groups else {}
-        return super()._prepared({**shared, **param_group}, taken)
-
-    def _checked_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        checked = super()._checked_groups(groups)
-        for name in self.one_for_all:
-            values = [options[name] for options in checked]
-            if values.count(values[0]) < len(values):
-                raise ValueError(f"{name} must be the same in all groups, got {values}")
-        return checked
 
 
 def distance(p, g, state, h):

@@ -22,6 +22,7 @@ LAYERS = (
     {"functional"},
     {"optimizer"},
     {"elementwise", "vectorwise", "two_points"},
+    {"one_for_all"},
     {"algorithms", "lr_scheduler", "checkpoint", "compiling", "_minimize"},
     {"wrappers", "history"},
     {"swa_utils"},

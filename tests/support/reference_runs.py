@@ -64,10 +64,7 @@ class ReferenceRun:
     def __init__(self, case, dtype, grouping):
         start = problem.starting_parameters(dtype)
         self._dtype = dtype
-        options = [dict(case.options) for _ in start]
-        if grouping == "two groups":
-            for later in options[1:]:
-                later.update(case.second_group)
+        options = _options_of_each(case, grouping)
         runs = {True: _TorchLike, False: _Optax}
         self._runs = [
             runs[case.cls in REFERENCES](case.cls, _real(array), dict(own))
@@ -91,6 +88,12 @@ class ReferenceRun:
     def _as_before(self, array, index):
         array = np.ascontiguousarray(array)
         return array.view(self._dtype).reshape(problem.SHAPES[index])
+
+
+def _options_of_each(case, grouping):
+    """The options of each parameter, a dictionary of its own."""
+    later = case.second_group if grouping == "two groups" else {}
+    return [{**case.options, **(later if index else {})} for index in range(len(problem.SHAPES))]
 
 
 def _real(array):
@@ -166,10 +169,7 @@ class _Together:
 
     def __init__(self, case, dtype, grouping):
         self._dtype, self._start = dtype, [_real(array) for array in problem.starting_parameters(dtype)]
-        self._options = [dict(case.options) for _ in self._start]
-        if grouping == "two groups":
-            for later in self._options[1:]:
-                later.update(case.second_group)
+        self._options = _options_of_each(case, grouping)
         self._sign = -1 if case.options.get("maximize") else 1
 
     def _shaped(self, arrays):
